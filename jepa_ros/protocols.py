@@ -1,0 +1,75 @@
+"""The five small interfaces that hold the core together. Anyone's model, cost, planner, motion or safety enters through one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from jepa_ros.types import Float32, Float64, Imu, JointCommand, JointState, UInt8
+
+if TYPE_CHECKING:
+    from jepa_ros.planning.problem import Plan, PlanProblem
+    from jepa_ros.safety import Decision
+
+
+class WorldModel(Protocol):
+    """An encoder and an action-conditioned predictor."""
+
+    def encode(self, frame: UInt8) -> Float32:
+        """Frame `[h, w, 3]` uint8 RGB at the model's native size → latent `[D]`."""
+        ...
+
+    def rollout(self, latents: Float32, past_actions: Float32, actions: Float32) -> Float32:
+        """Predict what actions lead to, feeding predictions back.
+
+        Args:
+            latents: `[T, D]`, oldest first, one model step apart.
+            past_actions: `[T - 1, A]`; row t was applied from latent t to latent t + 1.
+            actions: `[B, H, A]` candidates, in the manifest's units.
+
+        Returns:
+            `[B, H, D]`; row h is the latent after action h.
+        """
+        ...
+
+
+class Objective(Protocol):
+    """Energy of imagined futures; lower is better."""
+
+    def __call__(self, latents: Float32, actions: Float32) -> Float32:
+        """Latents `[B, H, D]` and the actions `[B, H, A]` that led to them → energy `[B]`."""
+        ...
+
+
+class Planner(Protocol):
+    """Finds an action sequence of low energy."""
+
+    def plan(self, problem: PlanProblem, seconds_left: Callable[[], float] | None = None) -> Plan:
+        """Best plan *scored* by the objective; starts no iteration whose predicted end passes `seconds_left() == 0`."""
+        ...
+
+
+class Motion(Protocol):
+    """Turns the model's actions into joint targets."""
+
+    def reset(self, joint_state: JointState) -> None:
+        """Forget what was done before; start from the measured joints."""
+        ...
+
+    def targets(self, action: Float64, joint_state: JointState, imu: Imu) -> Float64:
+        """Action `[A]` in SI units → raw joint targets `[n]` rad, robot order, not yet made safe."""
+        ...
+
+
+class SafetyFilter(Protocol):
+    """The last thing before the wire; trusts nothing above it. Times are monotonic seconds given by the caller."""
+
+    def update(self, now: float) -> Decision:
+        """Advance the state machine: what may move now, and why."""
+        ...
+
+    def command(
+        self, now: float, decision: Decision, raw_targets: Float64 | None, joint_state: JointState | None, imu: Imu | None
+    ) -> JointCommand | None:
+        """A command that is finite and within limits, or damping, or None while nothing may be sent."""
+        ...

@@ -1,0 +1,1 @@
+"""The MuJoCo robot dog, its rooms and tasks."""

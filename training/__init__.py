@@ -1,0 +1,1 @@
+"""Training a JEPA without negatives from recorded runs."""

@@ -184,6 +184,15 @@ class DogSim:
         renderer.update_scene(self.data, camera, self._free_view)
         return renderer.render()
 
+    def show(self, base: NDArray[np.float64], joints: NDArray[np.float64]) -> None:
+        """Take on a recorded posture, to be drawn: base x y z m and quaternion w x y z, joints rad in robot order."""
+        self.data.qpos[:7], self.data.qpos[self._qpos] = base, joints
+        mujoco.mj_forward(self.model, self.data)
+
+    def base(self) -> NDArray[np.float64]:
+        """True base position x y z in m and quaternion w x y z: for scoring and films only."""
+        return self.data.qpos[:7].copy()
+
     def _renderer(self, width: int, height: int) -> mujoco.Renderer:
         if (width, height) not in self._renderers:
             renderer = mujoco.Renderer(self.model, height, width)

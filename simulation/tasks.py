@@ -83,11 +83,17 @@ def read_tasks(path: Path, room: Room) -> list[Task]:
         poses = []
         for field in ("start", "goal"):
             value = entry.get(field) if isinstance(entry, dict) else None
-            if not isinstance(value, list) or len(value) != 3 or not np.isfinite(np.asarray(value, dtype=object).astype(float)).all():
+            if not _is_pose(value):
                 raise JepaRosError(f"goals file {path}: entry {number}, field {field} must be three finite numbers [x, y, yaw]")
             poses.append((float(value[0]), float(value[1]), float(value[2])))
         tasks.append(Task(poses[0], poses[1], why_invalid(room, poses[0], poses[1])))
     return tasks
+
+
+def _is_pose(value: object) -> bool:
+    """Whether a JSON value is a list of three finite numbers."""
+    numbers = isinstance(value, list) and len(value) == 3 and all(isinstance(v, int | float) for v in value)
+    return numbers and bool(np.isfinite(value).all())  # type: ignore[call-overload]
 
 
 def errors_to(goal: Pose, pose: Pose) -> tuple[float, float]:

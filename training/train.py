@@ -31,7 +31,11 @@ from jepa_ros_training.model import ModelConfig, WorldModel
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. `minutes` or `frames` (frame passes) is the length of the schedule; exactly one is set."""
+    """How to train. `minutes` or `frames` (frame passes) is the length of the schedule; exactly one is set.
+
+    The prediction error's weight rises from 0 to 1 over the first `spread_first` steps: an untrained encoder gives nearly the
+    same latent for every image, and from there prediction pulls harder towards collapse than the regulariser pushes away.
+    """
 
     minutes: float | None = None
     frames: int | None = None
@@ -41,6 +45,7 @@ class Recipe:
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
     warm_up: int = 100
+    spread_first: int = 200
     regulariser: str = "sigreg"
     regulariser_weight: float = 1.0
     ema: float = 0.998
@@ -99,7 +104,7 @@ class Trainer:
             group["lr"] = rate
         images, actions = self.runs.batch(self.rng.choice(self.starts, recipe.batch), recipe.window)
         error, penalty = self.losses(images.to(self.device), actions.to(self.device))
-        loss = error + recipe.regulariser_weight * penalty
+        loss = min(1.0, self.iteration / recipe.spread_first) * error + recipe.regulariser_weight * penalty
         if not torch.isfinite(loss):
             raise JepaRosError(f"training: the loss is not finite at iteration {self.iteration}; lower the learning rate")
         self.optimiser.zero_grad(set_to_none=True)

@@ -1,0 +1,102 @@
+"""ONNX Runtime sessions: which provider, how many threads, buffers bound once."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from jepa_ros.errors import ModelError
+
+_LOG = logging.getLogger(__name__)
+_PREFERRED = ("CUDAExecutionProvider", "CPUExecutionProvider")
+
+Array = NDArray[np.generic]
+
+
+def choose_providers(requested: tuple[str, ...] | None = None) -> tuple[str, ...]:
+    """The providers to use, best first.
+
+    Args:
+        requested: names that are wanted; None takes the best of what is installed.
+
+    Raises:
+        ModelError: one that is requested is not installed; the message names what is.
+    """
+    available = onnxruntime.get_available_providers()
+    if requested is None:
+        return tuple(name for name in _PREFERRED if name in available)
+    missing = [name for name in requested if name not in available]
+    if missing:
+        raise ModelError(f"provider {', '.join(missing)} is not installed; this ONNX Runtime has {', '.join(available)}")
+    return requested
+
+
+class Session:
+    """One graph, ready to run.
+
+    Threads never spin while they wait: on a robot the cores have other work.
+
+    Args:
+        path: the `.onnx` file.
+        threads: for one operator.
+        providers: execution providers by name; None takes the best installed.
+
+    Raises:
+        ModelError: the file is absent or not a graph that can be run.
+    """
+
+    def __init__(self, path: Path, threads: int = 1, providers: tuple[str, ...] | None = None) -> None:
+        self.path = path
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        chosen = choose_providers(providers)
+        if not path.is_file():
+            raise ModelError(f"graph {path}: no such file")
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=list(chosen))
+        except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
+            raise ModelError(f"graph {path}: cannot be opened ({str(error).splitlines()[0]})") from error
+        self.provider = self._session.get_providers()[0]
+        if self.provider != chosen[0]:
+            _LOG.warning("graph %s: fell back from %s to %s", path.name, chosen[0], self.provider)
+        self.inputs = {i.name: (tuple(i.shape), i.type) for i in self._session.get_inputs()}
+        self.outputs = {o.name: (tuple(o.shape), o.type) for o in self._session.get_outputs()}
+        self._output_names = list(self.outputs)
+
+    def run(self, **inputs: Array) -> dict[str, Array]:
+        """Run once; outputs by name.
+
+        Raises:
+            ModelError: an input is missing, unknown or of the wrong shape or type.
+        """
+        try:
+            found = self._session.run(self._output_names, inputs)
+        except Exception as error:  # as above
+            raise ModelError(f"graph {self.path.name}: {str(error).splitlines()[0]}") from error
+        return dict(zip(self._output_names, found, strict=True))
+
+    def bind(self, inputs: dict[str, Array], outputs: dict[str, Array]) -> BoundRun:
+        """Tie the graph to buffers once, to be run many times without looking them up or allocating again."""
+        return BoundRun(self._session, inputs, outputs)
+
+
+class BoundRun:
+    """A session tied to fixed buffers: write the inputs in place, call it, read the outputs in place."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, inputs: dict[str, Array], outputs: dict[str, Array]) -> None:
+        self._session, self._keep = session, (inputs, outputs)
+        self._binding = session.io_binding()
+        for name, array in inputs.items():
+            self._binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        for name, array in outputs.items():
+            self._binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+
+    def __call__(self) -> None:
+        self._session.run_with_iobinding(self._binding)

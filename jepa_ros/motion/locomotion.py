@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from jepa_ros.errors import ModelError, RobotError
@@ -15,63 +17,69 @@ ACTION_NAMES = ("vx", "vy", "wz")
 class LocomotionMotion:
     """The robot's walking policy, run at `rate_hz`.
 
-    Observation and action layout are those of the robot file's `locomotion` block; joints are matched by name.
+    Observation and action layout are those of the robot file's `locomotion` block; joints are matched by name. The policy runs
+    on the CPU, on buffers that are bound once: at batch 1 a trip to an accelerator costs more than the policy.
 
     Args:
         robot: must have a locomotion block.
+        action_names: what the entries of an action are, any of `vx`, `vy` (m/s, body frame) and `wz` (rad/s), in any order;
+            those left out stay zero.
 
     Raises:
-        RobotError: it has none.
-        ModelError: the policy cannot be opened.
+        RobotError: the robot has no locomotion block, or an action name is none of the three.
+        ModelError: the policy cannot be opened or its shapes do not fit the robot.
     """
 
-    action_names = ACTION_NAMES
-
-    def __init__(self, robot: RobotModel) -> None:
+    def __init__(self, robot: RobotModel, action_names: Sequence[str] = ACTION_NAMES) -> None:
         if robot.locomotion is None:
             raise RobotError(f"robot {robot.name}: no locomotion policy; add a locomotion block to its file")
+        unknown = [name for name in action_names if name not in ACTION_NAMES]
+        if unknown or len(set(action_names)) != len(action_names):
+            raise RobotError(f"robot {robot.name}: walking takes {', '.join(ACTION_NAMES)}, once each, not {', '.join(action_names)}")
         block = robot.locomotion
+        self.action_names = tuple(action_names)
         self.rate_hz = block.rate_hz
-        self._policy = Session(robot.folder / block.policy)
+        self._column = [ACTION_NAMES.index(name) for name in action_names]
         self._to_robot = robot.index(block.joint_order)
         self._to_policy = np.argsort(self._to_robot)
         self._default = robot.stance(block.default_stance)
-        self._scale = np.tile(block.action_scale, len(block.joint_order) // len(block.action_scale))
+        count = len(block.joint_order)
+        self._scale = np.resize(np.array(block.action_scale), count)
         self._gyro_scale, self._speed_scale = block.angular_velocity_scale, block.joint_velocity_scale
         self._command_scale = np.array(block.command_scale)
         self._low, self._high = np.array(block.command_low), np.array(block.command_high)
-        count = len(block.joint_order)
-        self._last = np.zeros(count, np.float32)
+        self._command = np.zeros(len(ACTION_NAMES))
         self._observation = np.zeros((1, 9 + 3 * count), np.float32)
-        self._count = count
+        self._output = np.zeros((1, count), np.float32)
+        session = Session(robot.folder / block.policy, providers=("CPUExecutionProvider",))
+        shapes = [shape for shape, _ in (*session.inputs.values(), *session.outputs.values())]
+        if shapes != [self._observation.shape, self._output.shape]:
+            raise ModelError(f"policy {block.policy}: shapes {shapes} do not fit the {count} joints of robot {robot.name}")
+        (name_in,), (name_out,) = session.inputs, session.outputs
+        self._run = session.bind({name_in: self._observation}, {name_out: self._output})
 
     def reset(self, joint_state: JointState) -> None:
         """Forget the last action, as at the start of a walk."""
-        self._last[:] = 0.0
+        self._output[:] = 0.0
 
     def targets(self, action: Float64, joint_state: JointState, imu: Imu) -> Float64:
-        """Raw joint targets.
+        """Raw joint targets. Not-a-number in gives not-a-number out, which the safety filter refuses.
 
         Args:
-            action: `[3]` vx m/s, vy m/s, wz rad/s; held to the policy's trained range.
+            action: `[A]` in the order of `action_names`, m/s and rad/s; held to the policy's trained range.
             joint_state: measured joints, robot order.
             imu: measured angular velocity and orientation.
 
         Returns:
             `[n]` rad, robot order, not yet made safe.
-
-        Raises:
-            ModelError: the policy returned something that is not a number.
         """
-        row, n = self._observation[0], self._count
+        row, n = self._observation[0], len(self._default)
+        self._command[self._column] = action
         row[0:3] = imu.angular_velocity * self._gyro_scale
         row[3:6] = imu.gravity_direction()
-        row[6:9] = np.clip(action, self._low, self._high) * self._command_scale
+        row[6:9] = np.clip(self._command, self._low, self._high) * self._command_scale
         row[9 : 9 + n] = (joint_state.position - self._default)[self._to_policy]
         row[9 + n : 9 + 2 * n] = joint_state.velocity[self._to_policy] * self._speed_scale
-        row[9 + 2 * n :] = self._last
-        output = self._policy.run(obs=self._observation)["actions"][0]
-        if not np.isfinite(output).all():
-            raise ModelError("the walking policy returned a value that is not a number")
-        self._last[:] = output
-        return self._default + (output.astype(np.float64) * self._scale)[self._to_robot]
+        row[9 + 2 * n :] = self._output[0]
+        self._run()
+        return self._default + (self._output[0].astype(np.float64) * self._scale)[self._to_robot]

@@ -50,7 +50,7 @@ class GoalRecord:
     def at_goal(self) -> bool:
         """Truth: the dog ended within 0.25 m and 15° of the goal."""
         distance, turn = self.end_errors()
-        return distance <= WITHIN_M and turn <= WITHIN_RAD
+        return bool(distance <= WITHIN_M and turn <= WITHIN_RAD)
 
 
 def percentiles_ms(records: list[GoalRecord], stage: int = -1) -> dict[str, float]:

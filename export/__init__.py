@@ -1,0 +1,1 @@
+"""PyTorch models become bundles; one file a model family."""

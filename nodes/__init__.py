@@ -1,0 +1,1 @@
+"""Thin ROS 2 nodes: messages in, one core call, messages out."""

@@ -1,0 +1,65 @@
+"""Installs the rooms under their import names; metadata that pip and colcon both need stands here."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOMS = {
+    "jepa_ros": "jepa_ros",
+    "jepa_ros_nodes": "nodes",
+    "jepa_ros_export": "export",
+    "jepa_ros_training": "training",
+    "jepa_ros_simulation": "simulation",
+}
+packages = [name + ("." + sub if sub else "") for name, folder in ROOMS.items() for sub in ["", *find_packages(folder)]]
+
+
+def shared(folder: str, *patterns: str) -> list[tuple[str, list[str]]]:
+    """Files of a folder, as they go under share/jepa_ros."""
+    found: dict[str, list[str]] = {}
+    for pattern in patterns:
+        for path in sorted(Path(folder).rglob(pattern)):
+            found.setdefault(f"share/jepa_ros/{path.parent.as_posix()}", []).append(path.as_posix())
+    return list(found.items())
+
+
+setup(
+    name="jepa_ros",
+    version="0.1.0",
+    description="Run any trained JEPA world model on a ROS 2 robot",
+    license="Apache-2.0",
+    maintainer="jepa_ros maintainers",
+    maintainer_email="maintainers@jepa-ros.dev",
+    python_requires=">=3.10",
+    packages=packages,
+    package_dir=ROOMS,
+    package_data={"jepa_ros.robots": ["*.yaml", "*/*.onnx", "*/LICENSE", "*/NOTICE"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", ["resource/jepa_ros"]),
+        ("share/jepa_ros", ["package.xml"]),
+        *shared("launch", "*.launch.py"),
+        *shared("config", "*.yaml", "*.xml"),
+        *shared("bundles", "*.onnx", "*.yaml", "*.npz", "*.png", "*.md"),
+    ],
+    install_requires=["numpy>=1.24", "onnx>=1.15", "opencv-python-headless>=4.8", "pydantic>=2.5", "pyyaml>=6"],
+    extras_require={
+        "cpu": ["onnxruntime>=1.17"],
+        "gpu": ["onnxruntime-gpu>=1.17"],
+        "sim": ["mujoco>=3.2", "matplotlib>=3.7", "rich>=13", "typer>=0.12"],
+        "record": ["rosbags>=0.11"],
+        "export": ["torch>=2.4", "onnxscript>=0.2", "typer>=0.12"],
+        "train": ["torch>=2.4", "rich>=13", "typer>=0.12"],
+        "dev": ["hypothesis>=6", "import-linter>=2", "mypy>=1.10", "pytest>=8", "pytest-timeout>=2", "ruff>=0.6", "types-PyYAML"],
+    },
+    tests_require=["pytest"],
+    zip_safe=False,
+    entry_points={
+        "console_scripts": [
+            "world_model = jepa_ros_nodes.world_model_node:main",
+            "joint_command = jepa_ros_nodes.joint_command_node:main",
+            "command_watchdog = jepa_ros_nodes.command_watchdog_node:main",
+            "sim_dog = jepa_ros_nodes.sim_dog_node:main",
+            "recorder = jepa_ros_nodes.recorder_node:main",
+        ],
+    },
+)

@@ -121,6 +121,9 @@ class Predictor(nn.Module):
         self.blocks = nn.ModuleList(ModulatedBlock(config.width, condition) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(config.width)
         self.leave = nn.Linear(config.width, config.latent)
+        # An untrained predictor says that nothing changes.
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
 
     def forward(self, latent: Tensor, action: Tensor) -> Tensor:
         condition = functional.silu(self.action(((action - self.centre) / self.half_range).flatten(1)))
@@ -138,6 +141,20 @@ class WorldModel(nn.Module):
         self.config = config
         self.encoder = Encoder(config)
         self.predictor = Predictor(config)
+
+    @torch.no_grad()
+    def spread_latents(self, images: Tensor) -> None:
+        """Before training: scale the encoder's last layer so that latents of these images `[N, H, W, 3]` have mean 0, std 1.
+
+        An untrained encoder gives nearly the same latent for every image. There SIGReg is flat and prediction is already
+        perfect, and training stays collapsed; from spread latents it does not go there.
+        """
+        last = self.encoder.head[-1]
+        assert isinstance(last, nn.Linear)
+        latents = self.encoder(images)
+        mean, std = latents.mean(0), latents.std(0)
+        last.weight.div_(std[:, None])
+        last.bias.sub_(mean).div_(std)
 
     def rollout(self, latents: Tensor, actions: Tensor) -> Tensor:
         """Predict with predictions fed back.

@@ -1,0 +1,39 @@
+"""The planner that a bundle asks for, with what the user overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from jepa_ros.errors import PlanningError
+from jepa_ros.planning.cem import CEM
+from jepa_ros.planning.config import PlannerConfig
+from jepa_ros.planning.mppi import MPPI
+from jepa_ros.planning.sampling import SamplingPlanner
+from jepa_ros.protocols import WorldModel
+
+if TYPE_CHECKING:
+    from jepa_ros.bundle.manifest import Manifest
+
+_PLANNERS: dict[str, type[SamplingPlanner]] = {"cem": CEM, "mppi": MPPI}
+
+
+def make_planner(
+    manifest: Manifest, model: WorldModel, overrides: Mapping[str, Any] | None = None, seed: int = 0
+) -> SamplingPlanner:
+    """The manifest's planner; `overrides` replaces `name` ("cem" or "mppi") or any field of `PlannerConfig`.
+
+    Raises:
+        PlanningError: An unknown planner or setting, or a value out of range.
+    """
+    known = [item.name for item in fields(PlannerConfig)]
+    settings = {name: value for name in known if (value := getattr(manifest.planner, name, None)) is not None}
+    changes = dict(overrides or {})
+    name = changes.pop("name", manifest.planner.name)
+    if name not in _PLANNERS:
+        raise PlanningError(f"no planner is called '{name}': use one of {', '.join(_PLANNERS)}")
+    for key in changes:
+        if key not in known:
+            raise PlanningError(f"no planner setting is called '{key}': use one of name, {', '.join(known)}")
+    return _PLANNERS[name](model, PlannerConfig(**{**settings, **changes}), seed)

@@ -1,0 +1,206 @@
+"""Model predictive control in latent space: one camera frame in, one plan out.
+
+Time, with `delay_steps` = d. A plan made from the frame at step k takes effect at step k + d, because encoding, planning and
+sending take time. The d actions applied in between were chosen by earlier plans and cannot be changed any more: they are
+rolled forward from the history first, and planning starts from where they lead.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from jepa_ros.errors import ModelError, PlanningError
+from jepa_ros.guardrails import Sum
+from jepa_ros.planning.cost import GoalObjective
+from jepa_ros.planning.problem import ActionBounds, History, Plan, PlanProblem
+from jepa_ros.protocols import Objective, Planner, WorldModel
+from jepa_ros.surprise import SurpriseMonitor
+from jepa_ros.types import Float32, UInt8
+
+if TYPE_CHECKING:
+    from jepa_ros.bundle.manifest import Manifest
+
+
+class HorizonPlanner(Planner, Protocol):
+    """A planner that knows how many model steps it plans."""
+
+    @property
+    def horizon(self) -> int:
+        """Model steps a plan."""
+        ...
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one frame led to.
+
+    Attributes:
+        plan: Takes effect `delay_steps` model steps after the frame; None without a goal or while the history warms up.
+        latent: `[D]` the frame's latent.
+        energy_now: Goal distance of `latent`, in the unit of `calibration.arrival_energy`; None without a goal.
+        surprise: 1.0 = 99th percentile of held-out runs; None for the first frame after a reset.
+        encode_ms: Time in the encoder.
+        plan_ms: Time in everything after it: prediction for the surprise, roll-forward, search, goal distance.
+    """
+
+    plan: Plan | None
+    latent: Float32
+    energy_now: float | None
+    surprise: float | None
+    encode_ms: float
+    plan_ms: float
+
+
+class LatentMPC:
+    """Keeps the history of latents and applied actions, and plans from it toward a goal latent.
+
+    Call `step` once a model step, with frames that far apart. No threads: the caller serialises the calls.
+
+    Args:
+        model: Encoder and predictor.
+        planner: Searches for plans, `planner.horizon` model steps long.
+        manifest: Timing, action bounds, cost terms and calibration of the bundle.
+        delay_steps: Model steps from a frame to the moment its plan takes effect, ceil(latency / step).
+        penalties: Soft terms added to the goal energy.
+        guardrails: Hard constraints.
+
+    Raises:
+        PlanningError: A negative delay, or a manifest whose bounds or calibration cannot be used.
+    """
+
+    def __init__(
+        self,
+        model: WorldModel,
+        planner: HorizonPlanner,
+        manifest: Manifest,
+        delay_steps: int = 1,
+        penalties: Sequence[Objective] = (),
+        guardrails: Sequence[Objective] = (),
+    ) -> None:
+        if delay_steps < 0:
+            raise PlanningError(f"delay_steps must not be negative, got {delay_steps}")
+        self._model = model
+        self._planner = planner
+        self._horizon = planner.horizon
+        self._terms = manifest.cost
+        self._timing = manifest.timing
+        self._delay = delay_steps
+        self._penalties = tuple(penalties)
+        self._guardrails = tuple(guardrails)
+        action = manifest.action
+        self._low, self._high = np.tile(action.low, action.block), np.tile(action.high, action.block)
+        self._norm_limit, self._block = action.norm_limit, action.block
+        self._rest = ActionBounds(self._low, self._high, action.norm_limit, action.block).rest
+        self._surprise = SurpriseMonitor(manifest.calibration.surprise_p99)
+        self._goal: GoalObjective | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the history and the last plan; the goal stays."""
+        self._history: History | None = None
+        self._stop()
+
+    def set_goal(self, latent: Float32 | None) -> None:
+        """Plan toward this latent `[D]` from the next step on. None stops planning, and says that the robot stops now."""
+        self._goal = None if latent is None else GoalObjective(self._model, latent, self._terms)
+        if latent is None:
+            self._stop()
+
+    def step(
+        self, frame: UInt8, applied_action: Float32 | None = None, seconds_left: Callable[[], float] | None = None
+    ) -> Step:
+        """Take in a frame and plan.
+
+        Args:
+            frame: `[h, w, 3]` RGB at the model's native size.
+            applied_action: `[A]` mean action applied over the model step that ended at this frame, after safety; None if
+                nothing was (the resting action). Not used for the first frame after a reset.
+            seconds_left: Time until the plan must be out; no iteration starts that is predicted to end later.
+
+        Raises:
+            ModelError: The encoder returned something that is not a number; the history is as it was.
+            PlanningError: An action of the wrong size or not finite.
+        """
+        start = time.perf_counter()
+        latent = np.array(self._model.encode(frame), dtype=np.float32)
+        if not np.isfinite(latent).all():
+            raise ModelError("the encoder returned a latent that is not finite: this frame was not used")
+        encoded = time.perf_counter()
+        surprise = self._append(latent, applied_action)
+        # What was still to come moves one step nearer; the plan's last action is held.
+        self._schedule[:-1] = self._schedule[1:]
+        plan = self._plan(seconds_left)
+        if plan is None or (plan.iterations and not plan.feasible):
+            # The robot stops for want of a plan, so that is what the next one starts from.
+            self._schedule[self._delay :] = self._rest
+        elif plan.feasible:
+            self._schedule[self._delay :] = plan.actions
+        energy_now = None if self._goal is None else self._goal.arrival_energy(latent)
+        done = time.perf_counter()
+        return Step(
+            plan=plan,
+            latent=latent,
+            energy_now=energy_now,
+            surprise=surprise,
+            encode_ms=(encoded - start) * 1e3,
+            plan_ms=(done - encoded) * 1e3,
+        )
+
+    def _append(self, latent: Float32, applied_action: Float32 | None) -> float | None:
+        """Put the frame's latent into the history; return how surprising it was."""
+        if self._history is None:
+            self._history = History(latent[None], np.zeros((0, self._rest.size), dtype=np.float32))
+            return None
+        action = self._rest if applied_action is None else np.asarray(applied_action, dtype=np.float32)
+        if action.shape != self._rest.shape or not np.isfinite(action).all():
+            raise PlanningError(f"the applied action must be {self._rest.size} finite numbers, got {action.tolist()}")
+        history = self._warmed(self._history)
+        predicted = self._model.rollout(history.latents, history.actions, action[None, None])[0, 0]
+        self._history = self._history.followed_by(action[None], latent[None], self._timing.history_max)
+        return self._surprise.observe(predicted, latent)
+
+    def _warmed(self, history: History) -> History:
+        """The history at the length the manifest asks for: the oldest latent repeated, the robot at rest."""
+        wanted = self._timing.history_max if self._timing.warm_up == "pad" else 1
+        missing = wanted - len(history.latents)
+        if missing <= 0:
+            return history
+        return History(
+            np.concatenate([np.repeat(history.latents[:1], missing, axis=0), history.latents]),
+            np.concatenate([np.tile(self._rest, (missing, 1)), history.actions]),
+        )
+
+    def _plan(self, seconds_left: Callable[[], float] | None) -> Plan | None:
+        history, goal = self._history, self._goal
+        if history is None or goal is None:
+            return None
+        if self._timing.warm_up != "pad" and len(history.latents) < self._timing.history_min:
+            return None
+        history = self._warmed(history)
+        committed = self._schedule[: self._delay]
+        if self._delay:
+            latents = self._model.rollout(history.latents, history.actions, committed[None])[0]
+            history = history.followed_by(committed, latents, self._timing.history_max)
+        return self._planner.plan(
+            PlanProblem(
+                history=history,
+                objective=Sum([goal, *self._penalties]) if self._penalties else goal,
+                horizon=self._horizon,
+                low=self._low,
+                high=self._high,
+                warm_start=self._schedule[self._delay :],
+                guardrails=self._guardrails,
+                norm_limit=self._norm_limit,
+                block=self._block,
+            ),
+            seconds_left,
+        )
+
+    def _stop(self) -> None:
+        """From the newest frame on, the robot rests; `[delay + H, A]`, row 0 is applied from the frame on."""
+        self._schedule: Float32 = np.tile(self._rest, (self._delay + self._horizon, 1))

@@ -14,8 +14,8 @@ from jepa_ros.types import Float64, Imu, JointState
 class DirectMotion:
     """Each action is a set of joint angles to be at one model step later.
 
-    Between two actions the targets follow a cubic that starts from the position and speed the last one had reached and comes to
-    rest at the new one, so neither jumps. Joints that the action does not name stay where `reset` found them.
+    Between two actions the targets follow a cubic that starts from the position and speed the last one had reached and
+    comes to rest at the new one, so neither jumps. Joints that the action does not name stay where `reset` found them.
 
     Args:
         robot: whose joints they are.
@@ -30,7 +30,9 @@ class DirectMotion:
     def __init__(self, robot: RobotModel, action_names: Sequence[str], step_s: float, rate_hz: float = 50.0) -> None:
         unknown = [name for name in action_names if name not in robot.joint_names]
         if unknown:
-            raise RobotError(f"robot {robot.name}: has no joint {', '.join(unknown)}; its joints are {', '.join(robot.joint_names)}")
+            raise RobotError(
+                f"robot {robot.name}: has no joint {', '.join(unknown)}; its joints are {', '.join(robot.joint_names)}"
+            )
         if len(set(action_names)) != len(action_names):
             raise RobotError(f"robot {robot.name}: an action names a joint twice")
         if not (step_s > 0 and rate_hz > 0):
@@ -47,7 +49,7 @@ class DirectMotion:
         self._rest = joint_state.position.copy()
         self._set_out(self._rest, np.zeros_like(self._rest), self._rest)
 
-    def targets(self, action: Float64, joint_state: JointState, imu: Imu) -> Float64:
+    def targets(self, action: Float64, joint_state: JointState, imu: Imu) -> Float64:  # noqa: ARG002
         """The targets one tick (1 / rate_hz) further on the way to `action`.
 
         Args:

@@ -24,8 +24,8 @@ def motion_kind(robot: RobotModel, action_names: Sequence[str]) -> str:
     strange = sorted(names - set(ACTION_NAMES) - set(robot.joint_names))
     why = f"{', '.join(strange)} is neither" if strange else "a mixture or nothing at all is given"
     raise RobotError(
-        f"robot {robot.name}: no motion accepts the action [{', '.join(action_names)}]: it takes either body velocities "
-        f"({', '.join(ACTION_NAMES)}) or joint names, and {why}"
+        f"robot {robot.name}: no motion accepts the action [{', '.join(action_names)}]: it takes either "
+        f"body velocities ({', '.join(ACTION_NAMES)}) or joint names, and {why}"
     )
 
 

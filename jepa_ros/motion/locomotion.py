@@ -17,13 +17,13 @@ ACTION_NAMES = ("vx", "vy", "wz")
 class LocomotionMotion:
     """The robot's walking policy, run at `rate_hz`.
 
-    Observation and action layout are those of the robot file's `locomotion` block; joints are matched by name. The policy runs
-    on the CPU, on buffers that are bound once: at batch 1 a trip to an accelerator costs more than the policy.
+    Observation and action layout are those of the robot file's `locomotion` block; joints are matched by name. The
+    policy runs on the CPU, on buffers that are bound once: at batch 1 an accelerator only adds overhead.
 
     Args:
         robot: must have a locomotion block.
-        action_names: what the entries of an action are, any of `vx`, `vy` (m/s, body frame) and `wz` (rad/s), in any order;
-            those left out stay zero.
+        action_names: what the entries of an action are, any of `vx`, `vy` (m/s, body frame) and `wz` (rad/s), in any
+            order; those left out stay zero.
 
     Raises:
         RobotError: the robot has no locomotion block, or an action name is none of the three.
@@ -35,7 +35,9 @@ class LocomotionMotion:
             raise RobotError(f"robot {robot.name}: no locomotion policy; add a locomotion block to its file")
         unknown = [name for name in action_names if name not in ACTION_NAMES]
         if unknown or len(set(action_names)) != len(action_names):
-            raise RobotError(f"robot {robot.name}: walking takes {', '.join(ACTION_NAMES)}, once each, not {', '.join(action_names)}")
+            raise RobotError(
+                f"robot {robot.name}: walking takes {', '.join(ACTION_NAMES)}, once each, not {', '.join(action_names)}"
+            )
         block = robot.locomotion
         self.action_names = tuple(action_names)
         self.rate_hz = block.rate_hz
@@ -54,11 +56,13 @@ class LocomotionMotion:
         session = Session(robot.folder / block.policy, providers=("CPUExecutionProvider",))
         shapes = [shape for shape, _ in (*session.inputs.values(), *session.outputs.values())]
         if shapes != [self._observation.shape, self._output.shape]:
-            raise ModelError(f"policy {block.policy}: shapes {shapes} do not fit the {count} joints of robot {robot.name}")
+            raise ModelError(
+                f"policy {block.policy}: shapes {shapes} do not fit the {count} joints of robot {robot.name}"
+            )
         (name_in,), (name_out,) = session.inputs, session.outputs
         self._run = session.bind({name_in: self._observation}, {name_out: self._output})
 
-    def reset(self, joint_state: JointState) -> None:
+    def reset(self, joint_state: JointState) -> None:  # noqa: ARG002
         """Forget the last action, as at the start of a walk."""
         self._output[:] = 0.0
 
@@ -82,4 +86,5 @@ class LocomotionMotion:
         row[9 + n : 9 + 2 * n] = joint_state.velocity[self._to_policy] * self._speed_scale
         row[9 + 2 * n :] = self._output[0]
         self._run()
-        return self._default + (self._output[0].astype(np.float64) * self._scale)[self._to_robot]
+        offset: Float64 = (self._output[0] * self._scale)[self._to_robot]
+        return self._default + offset

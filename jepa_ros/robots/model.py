@@ -1,4 +1,4 @@
-"""`RobotModel`: what the rest of the core knows of a robot, read from a YAML file. Joints are found by name, never by index."""
+"""`RobotModel`: what the core knows of a robot, read from a YAML file. Joints are found by name, never by index."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from jepa_ros.errors import RobotError
+from jepa_ros.robots.limits import SafetyLimits
 from jepa_ros.types import Float64
 
 _HERE = Path(__file__).parent
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Joint(_Strict):
@@ -28,6 +29,12 @@ class Joint(_Strict):
     upper: float
     effort: float = Field(gt=0)
     velocity: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _range_is_not_empty(self) -> Joint:
+        if not self.lower < self.upper:
+            raise ValueError(f"{self.name}: lower {self.lower} must be below upper {self.upper}")
+        return self
 
 
 class Gains(_Strict):
@@ -40,8 +47,8 @@ class Gains(_Strict):
 class Locomotion(_Strict):
     """A learned low-level policy, body velocity → joint targets, given as ONNX `obs [1, O] → actions [1, n]`.
 
-    Observation, in this order: angular velocity × `angular_velocity_scale`, gravity direction, command × `command_scale`,
-    q − default, dq × `joint_velocity_scale`, last action; joints in `joint_order`.
+    Observation, in this order: angular velocity × `angular_velocity_scale`, gravity direction, command ×
+    `command_scale`, q − default, dq × `joint_velocity_scale`, last action; joints in `joint_order`.
     Target = default + action × `action_scale` (repeated for each leg of three joints).
     """
 
@@ -58,23 +65,40 @@ class Locomotion(_Strict):
 
 
 class RobotModel(_Strict):
-    """A robot's joints with their limits, its named stances, gains and low-level walking policy."""
+    """A robot's joints with their limits, its named stances, gains, safety limits and low-level walking policy."""
 
     name: str
     joints: list[Joint] = Field(min_length=1)
     stances: dict[str, dict[str, float]]
     gains: dict[str, Gains]
+    safety: SafetyLimits
     locomotion: Locomotion | None = None
     folder: Path = _HERE
 
     @model_validator(mode="after")
-    def _stances_name_every_joint(self) -> RobotModel:
+    def _fits_together(self) -> RobotModel:
         names = set(self.joint_names)
         if len(names) != len(self.joints):
             raise ValueError("joints: a name stands twice")
         for stance, values in self.stances.items():
             if set(values) != names:
-                raise ValueError(f"stances.{stance}: must name exactly the robot's joints, differs in {set(values) ^ names}")
+                differs = ", ".join(sorted(set(values) ^ names))
+                raise ValueError(f"stances.{stance}: must name exactly the robot's joints, differs in {differs}")
+            for joint in self.joints:
+                if not joint.lower <= values[joint.name] <= joint.upper:
+                    raise ValueError(
+                        f"stances.{stance}: {joint.name} is outside its range {joint.lower}…{joint.upper} rad"
+                    )
+        for wanted in ("stand", "sit"):
+            if wanted not in self.stances:
+                raise ValueError(f"stances.{wanted}: is missing; the safety filter needs it")
+        for wanted in ("stand", "walk", "damp"):
+            if wanted not in self.gains:
+                raise ValueError(f"gains.{wanted}: is missing; the safety filter needs it")
+            if wanted != "damp" and self.gains[wanted].kp == 0:
+                raise ValueError(f"gains.{wanted}: kp must be above 0")
+        if self.gains["damp"].kp != 0 or self.gains["damp"].kd == 0:
+            raise ValueError("gains.damp: kp must be 0 and kd above 0")
         return self
 
     @cached_property
@@ -111,7 +135,9 @@ class RobotModel(_Strict):
         where = {name: i for i, name in enumerate(names)}
         missing = [name for name in self.joint_names if name not in where]
         if missing:
-            raise RobotError(f"robot {self.name}: joint {', '.join(missing)} is missing from the {len(names)} names given")
+            raise RobotError(
+                f"robot {self.name}: joint {', '.join(missing)} is missing from the {len(names)} names given"
+            )
         if len(where) != len(names):
             raise RobotError(f"robot {self.name}: a joint name stands twice among the names given")
         return np.array([where[name] for name in self.joint_names], dtype=np.intp)
@@ -150,6 +176,13 @@ def load_robot(robot: str | Path) -> RobotModel:
         shipped = ", ".join(sorted(p.stem for p in _HERE.glob("*.yaml")))
         raise RobotError(f"robot {robot}: no file {path}; shipped robots are {shipped}, or give the path of a YAML")
     try:
-        return RobotModel(**yaml.safe_load(path.read_text()), folder=path.parent)
-    except (ValidationError, TypeError, yaml.YAMLError) as error:
-        raise RobotError(f"robot file {path}: {error}") from error
+        fields = yaml.safe_load(path.read_text())
+        if not isinstance(fields, dict):
+            raise RobotError(f"robot file {path}: holds no fields; start from a copy of {_HERE / 'go2.yaml'}")
+        return RobotModel(**{**fields, "folder": path.parent})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "as a whole"
+        raise RobotError(f"robot file {path}: {where}: {first['msg']}") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RobotError(f"robot file {path}: cannot be read: {' '.join(str(error).split())}") from error

@@ -1,0 +1,50 @@
+"""What went wrong, when and how often."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass
+from math import inf
+from typing import Literal
+
+Severity = Literal["info", "warning", "error"]
+_KEPT = 256
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why something may not go on: a fixed `reason` to count by, and a sentence with the numbers for people."""
+
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class SafetyEvent:
+    """One fault, at `t` monotonic seconds. `warning`: the walk was stopped; `error`: the robot was damped."""
+
+    t: float
+    severity: Severity
+    reason: str
+    detail: str
+
+
+class EventLog:
+    """The newest events, and how many there were of each reason since the start."""
+
+    def __init__(self) -> None:
+        self.recent: deque[SafetyEvent] = deque(maxlen=_KEPT)
+        self.counts: Counter[str] = Counter()
+
+    def record(self, t: float, severity: Severity, fault: Fault) -> None:
+        """Keep and count one."""
+        self.recent.append(SafetyEvent(t, severity, fault.reason, fault.detail))
+        self.counts[fault.reason] += 1
+
+
+def age(now: float, at: float) -> float:
+    """Seconds since `at`; infinite for −inf, which is never.
+
+    The future counts as old: a wrong clock must not look fresh.
+    """
+    return inf if at == -inf else abs(now - at)

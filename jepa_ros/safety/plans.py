@@ -1,0 +1,64 @@
+"""Which plan may be followed: a fresh one, of a goal that has not ended."""
+
+from __future__ import annotations
+
+from math import inf
+
+from jepa_ros.safety.events import Fault, age
+
+
+class PlanGate:
+    """Remembers until when the newest plan holds, and which goals are over.
+
+    A goal is over once its walk was stopped, for whatever reason, or another goal took its place. Its later plans are
+    not followed: a planner that comes back does not set the robot moving again by itself.
+
+    Args:
+        validity_max_s: no plan is believed for longer than this after it came.
+    """
+
+    def __init__(self, validity_max_s: float) -> None:
+        self._validity_max_s = validity_max_s
+        self._goal: bytes | None = None
+        self._over: set[bytes] = set()
+        self._came = self._valid_until = -inf
+
+    def on_plan(self, t: float, valid_until: float, goal: bytes) -> None:
+        """A plan came at `t` that holds until `valid_until`, finite monotonic seconds."""
+        if goal in self._over:
+            return
+        if self._goal is not None and goal != self._goal:
+            self._over.add(self._goal)
+        self._goal, self._came = goal, t
+        self._valid_until = min(valid_until, t + self._validity_max_s)
+
+    def end_current(self) -> None:
+        """The goal that is being followed is over."""
+        if self._goal is not None:
+            self.end(self._goal)
+
+    def end(self, goal: bytes) -> bool:
+        """A goal is over; returns whether it was the one being followed."""
+        self._over.add(goal)
+        if goal != self._goal:
+            return False
+        self._goal, self._valid_until = None, -inf
+        return True
+
+    def forget_ended(self) -> None:
+        """An operator permits walking anew, also for goals that were stopped."""
+        self._over.clear()
+
+    def age(self, now: float) -> float:
+        """Seconds since the newest plan came; infinite if none did."""
+        return age(now, self._came)
+
+    def stale(self, now: float) -> Fault | None:
+        """Why there is no plan to follow, or None. A plan from the future (past clock jitter) is none either."""
+        if self._goal is None:
+            return Fault("plan_absent", "no plan of a goal that is not over")
+        if now > self._valid_until:
+            return Fault("plan_stale", f"plan stale: its validity ended {now - self._valid_until:.3f} s ago")
+        if self._came > now + self._validity_max_s:
+            return Fault("plan_stale", f"plan stale: it is stamped {self._came - now:.3f} s in the future")
+        return None

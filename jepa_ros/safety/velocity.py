@@ -1,0 +1,67 @@
+"""The plan's action held to the robot's bounds and to a rate of change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from jepa_ros.errors import RobotError
+from jepa_ros.motion.factory import motion_kind
+from jepa_ros.motion.locomotion import ACTION_NAMES
+from jepa_ros.robots import RobotModel
+from jepa_ros.types import Float64
+
+_LONGEST_STEP_S = 0.1
+
+
+class ActionLimiter:
+    """Bounds from the robot; for body velocities also a slew limit.
+
+    Stopping is not slewed: velocity zero never made the dog fall, a late one might.
+
+    Args:
+        robot: bounds.
+        action_names: what the entries of an action are.
+        slew: m/s² and rad/s² by action name; only body velocities need it.
+
+    Raises:
+        RobotError: no motion of the robot accepts such an action, or a slew limit is missing.
+    """
+
+    def __init__(self, robot: RobotModel, action_names: Sequence[str], slew: Mapping[str, float]) -> None:
+        walks = motion_kind(robot, action_names) == "locomotion"
+        if walks and robot.locomotion is not None:
+            bounds = dict(
+                zip(
+                    ACTION_NAMES,
+                    zip(robot.locomotion.command_low, robot.locomotion.command_high, strict=True),
+                    strict=True,
+                )
+            )
+            missing = [name for name in action_names if name not in slew]
+            if missing:
+                raise RobotError(f"robot {robot.name}: safety.slew lacks {', '.join(missing)}")
+            self._slew = np.array([slew[name] for name in action_names])
+        else:
+            bounds = {joint.name: (joint.lower, joint.upper) for joint in robot.joints}
+            self._slew = np.full(len(action_names), np.inf)
+        self._low = np.array([bounds[name][0] for name in action_names])
+        self._high = np.array([bounds[name][1] for name in action_names])
+        self._applied = np.zeros(len(action_names))
+        self._at: float | None = None
+
+    def reset(self) -> None:
+        """The robot stands: the next action starts from zero."""
+        self._applied[:] = 0.0
+        self._at = None
+
+    def limit(self, now: float, action: Float64, scale: float) -> Float64:
+        """Action `[A]`, finite, times `scale` → what is applied `[A]`."""
+        dt = 0.0 if self._at is None else min(max(now - self._at, 0.0), _LONGEST_STEP_S)
+        self._at = now
+        wanted = np.clip(action * scale, self._low, self._high)
+        if scale > 0 and np.isfinite(self._slew).all():
+            wanted = np.clip(wanted, self._applied - self._slew * dt, self._applied + self._slew * dt)
+        self._applied = wanted
+        return wanted.copy()

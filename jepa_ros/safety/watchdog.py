@@ -1,0 +1,54 @@
+"""Damping when nobody commands any more: a robot keeps its last command for ever."""
+
+from __future__ import annotations
+
+from math import isfinite
+
+import numpy as np
+
+from jepa_ros.robots import RobotModel
+from jepa_ros.types import Float64, JointCommand
+
+
+def damping_command(robot: RobotModel, position: Float64 | None = None) -> JointCommand:
+    """Kp 0, kd of the robot's `damp` gains: it sinks slowly.
+
+    Args:
+        robot: joints and gains.
+        position: `[n]` rad, finite; means nothing at kp 0, but is what a drawing of commands shows. Sitting if None.
+    """
+    zero = np.zeros(len(robot.joint_names))
+    shown = robot.stance("sit") if position is None else np.clip(position, robot.lower, robot.upper)
+    return JointCommand(shown, zero, zero.copy(), zero.copy(), np.full_like(zero, robot.gain("damp").kd))
+
+
+class CommandWatchdog:
+    """Silent while commands flow; damping from `silence_s` after the last one until they flow again.
+
+    Before the first command it is silent too: the robot is then nobody's.
+
+    Args:
+        robot: whom to damp.
+        silence_s: how long commands may be absent.
+    """
+
+    def __init__(self, robot: RobotModel, silence_s: float = 0.05) -> None:
+        self._damping = damping_command(robot)
+        self._silence_s = silence_s
+        self._last: float | None = None
+        self.damping = False
+        self.trips = 0
+
+    def on_command(self, t: float) -> None:
+        """A command of joint_command (not of this watchdog) came, at `t` monotonic seconds on receipt."""
+        if isfinite(t) and (self._last is None or t > self._last):
+            self._last = t
+
+    def update(self, now: float) -> JointCommand | None:
+        """What to publish now: None, or damping. A command from the future does not keep it silent."""
+        if self._last is None:
+            return None
+        silent = not abs(now - self._last) <= self._silence_s
+        self.trips += silent and not self.damping
+        self.damping = silent
+        return self._damping if silent else None

@@ -1,8 +1,8 @@
 """Guardrails: constraints inside the objective. (The hard limits after it are the safety filter's.)
 
-A guardrail maps imagined latents `[B, H, D]` and their actions `[B, H, A]` to a violation `[B]`: 0 where it is kept, and how
-far it is broken where not. Given to a planner as it is, it is hard: samples are ranked by (violation, energy). Wrapped in
-`Penalty`, it is soft: a term of the energy.
+A guardrail maps imagined latents `[B, H, D]` and their actions `[B, H, A]` to a violation `[B]`: 0 where it is kept,
+and how far it is broken where not. Given to a planner as it is, it is hard: samples are ranked by (violation, energy).
+Wrapped in `Penalty`, it is soft: a term of the energy.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ class ActionMagnitude:
         self._limit = np.float32(_above_zero("limit", limit))
         self._columns = None if columns is None else list(columns)
 
-    def __call__(self, latents: Float32, actions: Float32) -> Float32:
+    def __call__(self, latents: Float32, actions: Float32) -> Float32:  # noqa: ARG002 - an objective gets both
         """How far the largest norm over the horizon passes the limit, `[B]`."""
         chosen = actions if self._columns is None else actions[..., self._columns]
-        return np.maximum(np.linalg.norm(chosen, axis=2).max(axis=1) - self._limit, np.float32(0))
+        largest = np.linalg.norm(chosen, axis=2).max(axis=1)
+        return np.asarray(np.maximum(largest - self._limit, 0), dtype=np.float32)
 
 
 class ActionChange:
@@ -43,7 +44,7 @@ class ActionChange:
         for value in self._limit.reshape(-1):
             _above_zero("limit", float(value))
 
-    def __call__(self, latents: Float32, actions: Float32) -> Float32:
+    def __call__(self, latents: Float32, actions: Float32) -> Float32:  # noqa: ARG002 - an objective gets both
         """How far the largest change passes its limit, `[B]`; 0 for a horizon of one step."""
         excess = np.abs(np.diff(actions, axis=1)) - self._limit
         return np.asarray(np.max(excess, axis=(1, 2), initial=0), dtype=np.float32)
@@ -63,12 +64,12 @@ class KeepAway:
             raise PlanningError(f"keep-away latents must be finite and shaped [N, D], got shape {self._avoid.shape}")
         self._radius = np.float32(_above_zero("radius", radius))
 
-    def __call__(self, latents: Float32, actions: Float32) -> Float32:
+    def __call__(self, latents: Float32, actions: Float32) -> Float32:  # noqa: ARG002 - an objective gets both
         """How far the nearest approach over the horizon falls short of the radius, `[B]`."""
-        nearest = np.full(len(latents), np.inf, dtype=np.float32)
+        nearest: Float32 = np.full(len(latents), np.inf, dtype=np.float32)
         for avoid in self._avoid:
             np.minimum(nearest, np.square(latents - avoid).mean(axis=2).min(axis=1), out=nearest)
-        return np.maximum(self._radius - nearest, np.float32(0))
+        return np.asarray(np.maximum(self._radius - nearest, 0), dtype=np.float32)
 
 
 class Penalty:

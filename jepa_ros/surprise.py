@@ -27,7 +27,7 @@ class SurpriseMonitor:
 
     def __init__(self, p99: float) -> None:
         if not (math.isfinite(p99) and p99 > 0):
-            raise PlanningError(f"calibration.surprise_p99 must be above 0, got {p99}: calibrate the bundle on held-out runs")
+            raise PlanningError(f"calibration.surprise_p99 must be above 0, got {p99}: calibrate on held-out runs")
         self._p99 = p99
 
     def observe(self, predicted: Float32, seen: Float32) -> float:

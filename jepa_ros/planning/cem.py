@@ -1,6 +1,7 @@
 """The cross-entropy method over action sequences.
 
-Rubinstein & Kroese, The Cross-Entropy Method (2004); held knots and best-kept candidates as in iCEM (Pinneri et al., 2020).
+Rubinstein & Kroese, The Cross-Entropy Method (2004). That the best so far stays among the candidates is iCEM's (Pinneri
+et al., 2020).
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ class PlannerConfig:
         std: First standard deviation, as a fraction of half the range of each action.
         min_std: Smallest standard deviation, same unit.
         momentum: Share of the old mean and deviation kept at each update (CEM).
-        temperature: MPPI only; *divides* the energy: weight = exp(-(energy - lowest) / temperature). A lower one is greedier.
+        temperature: MPPI only; *divides* the energy: weight = exp(-(energy - lowest) / temperature). Lower is greedier.
         convergence: Stop when an iteration lowers the best energy by less than this fraction; 0 never stops early.
 
     Raises:
@@ -58,4 +58,4 @@ class PlannerConfig:
         if not 0 <= self.momentum < 1:
             raise PlanningError(f"planner setting 'momentum' must be in [0, 1), got {self.momentum!r}")
         if self.elites > self.samples:
-            raise PlanningError(f"planner setting 'elites' ({self.elites}) must not be above 'samples' ({self.samples})")
+            raise PlanningError(f"planner setting 'elites' ({self.elites}) must not be above samples ({self.samples})")

@@ -17,8 +17,8 @@ class CostTerm(Protocol):
     """One weighted term, as the manifest writes it (`jepa_ros.bundle.manifest`).
 
     `source`: "latent", or "head:NAME". `metric`: "l2" (*squared* distance), "l1", "cosine" (1 - cosine) or "value" (the
-    head's output as it is; heads only). `reduction`: "mean" or "sum" over the latent's elements. `steps`: "all" is the mean
-    over the horizon, "last" its last step.
+    head's output as it is; heads only). `reduction`: "mean" or "sum" over the latent's elements. `steps`: "all" is the
+    mean over the horizon, "last" its last step.
     """
 
     @property
@@ -51,7 +51,7 @@ class GoalObjective:
         terms: At least one.
 
     Raises:
-        PlanningError: A goal that is not a finite vector, no terms, or a term whose source, metric and model do not fit.
+        PlanningError: A goal that is not a finite vector, no terms, or a term that fits neither itself nor the model.
     """
 
     def __init__(self, model: object, goal: Float32, terms: Sequence[CostTerm]) -> None:
@@ -67,7 +67,7 @@ class GoalObjective:
         self._goal_norm = np.float32(np.linalg.norm(self.goal))
         self._difference: Float32 = np.zeros((0, 0, 0), dtype=np.float32)
 
-    def __call__(self, latents: Float32, actions: Float32) -> Float32:
+    def __call__(self, latents: Float32, actions: Float32) -> Float32:  # noqa: ARG002 - an objective gets both
         """Latents `[B, H, D]` → energy `[B]`; the actions do not enter."""
         energy = np.zeros(len(latents), dtype=np.float32)
         distances: dict[tuple[str, str, str], Float32] = {}
@@ -81,7 +81,7 @@ class GoalObjective:
         return energy
 
     def arrival_energy(self, latent: Float32) -> float:
-        """Goal distance of one latent `[D]`: the first cost term, unweighted. `calibration.arrival_energy` is in this unit."""
+        """Goal distance of one latent `[D]`: the first cost term, unweighted. Unit of `calibration.arrival_energy`."""
         return float(self._distance(latent[None, None], self._terms[0])[0, 0])
 
     def _distance(self, latents: Float32, term: CostTerm) -> Float32:
@@ -100,10 +100,12 @@ class GoalObjective:
             self._difference = np.empty(latents.shape, dtype=np.float32)
         difference = np.subtract(latents, self.goal, out=self._difference)
         if term.metric == "l2":
-            distance = np.einsum("bhd,bhd->bh", difference, difference)
+            distance: Float32 = np.einsum("bhd,bhd->bh", difference, difference)
         else:
             distance = np.abs(difference, out=difference).sum(axis=2)
-        return distance / np.float32(size) if term.reduction == "mean" else distance
+        if term.reduction == "mean":
+            distance /= np.float32(size)
+        return distance
 
 
 def _kind(term: CostTerm) -> tuple[str, str, str]:
@@ -113,7 +115,9 @@ def _kind(term: CostTerm) -> tuple[str, str, str]:
 
 def _check(term: CostTerm, model: object) -> None:
     if term.steps not in ("all", "last") or term.reduction not in ("mean", "sum"):
-        raise PlanningError(f"cost term: steps '{term.steps}' must be all or last, reduction '{term.reduction}' mean or sum")
+        raise PlanningError(
+            f"cost term: steps '{term.steps}' must be all or last, reduction '{term.reduction}' must be mean or sum"
+        )
     if term.source == "latent":
         if term.metric not in ("l2", "l1", "cosine"):
             raise PlanningError(f"cost term on the latent: metric '{term.metric}' must be l2, l1 or cosine")

@@ -1,8 +1,8 @@
 """Model predictive control in latent space: one camera frame in, one plan out.
 
-Time, with `delay_steps` = d. A plan made from the frame at step k takes effect at step k + d, because encoding, planning and
-sending take time. The d actions applied in between were chosen by earlier plans and cannot be changed any more: they are
-rolled forward from the history first, and planning starts from where they lead.
+Time, with `delay_steps` = d. A plan made from the frame at step k takes effect at step k + d, because encoding,
+planning and sending take time. The d actions applied in between were chosen by earlier plans and cannot be changed any
+more: they are rolled forward from the history first, and planning starts from where they lead.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class LatentMPC:
         self._stop()
 
     def set_goal(self, latent: Float32 | None) -> None:
-        """Plan toward this latent `[D]` from the next step on. None stops planning, and says that the robot stops now."""
+        """Plan toward this latent `[D]` from the next step on. None stops planning and means that the robot stops."""
         self._goal = None if latent is None else GoalObjective(self._model, latent, self._terms)
         if latent is None:
             self._stop()
@@ -118,8 +118,8 @@ class LatentMPC:
 
         Args:
             frame: `[h, w, 3]` RGB at the model's native size.
-            applied_action: `[A]` mean action applied over the model step that ended at this frame, after safety; None if
-                nothing was (the resting action). Not used for the first frame after a reset.
+            applied_action: `[A]` mean action applied over the model step that ended at this frame, after safety; None
+                if nothing was (the resting action). Not used for the first frame after a reset.
             seconds_left: Time until the plan must be out; no iteration starts that is predicted to end later.
 
         Raises:

@@ -1,8 +1,9 @@
 """Model predictive path integral control over action sequences.
 
-Williams et al., Information Theoretic MPC (2017). The deviation is refitted and only the elites are weighed, as in TD-MPC2
-(Hansen et al., 2024); `elites = samples` weighs them all. The temperature *divides* the energy, as in pytorch_mppi. TD-MPC2
-multiplies by it: its 0.5 is 2.0 here.
+Williams et al., Information Theoretic MPC (2017). The deviation is refitted and only the elites are weighed, as in
+TD-MPC2 (Hansen et al., 2024); `elites = samples` weighs them all. The temperature *divides* the energy, as in
+pytorch_mppi. TD-MPC2 multiplies by it: its 0.5 is 2.0 here. It is in the energy's unit: one far below the spread of the
+elites' energies leaves a single sample's weight, and the deviation falls to its floor.
 """
 
 from __future__ import annotations

@@ -29,11 +29,11 @@ class History:
     def __post_init__(self) -> None:
         if self.latents.ndim != 2 or self.actions.ndim != 2 or len(self.latents) != len(self.actions) + 1:
             raise PlanningError(
-                f"a history needs latents [T, D] and actions [T - 1, A], got {self.latents.shape} and {self.actions.shape}"
+                f"a history is latents [T, D] and actions [T - 1, A], got {self.latents.shape} and {self.actions.shape}"
             )
 
     def followed_by(self, actions: Float32, latents: Float32, longest: int) -> History:
-        """This history with actions `[N, A]` and the latents `[N, D]` they led to, cut to the newest `longest` latents."""
+        """This history, then actions `[N, A]` and the latents `[N, D]` they led to; the newest `longest` latents."""
         return History(
             np.concatenate([self.latents, latents])[-longest:],
             np.concatenate([self.actions, actions])[-(longest - 1) :] if longest > 1 else self.actions[:0],
@@ -58,10 +58,12 @@ class ActionBounds:
         if low64.ndim != 1 or low64.size == 0 or low64.shape != high64.shape:
             raise PlanningError(f"action bounds need low [A] and high [A], got {low64.shape} and {high64.shape}")
         if not (np.isfinite(low64).all() and np.isfinite(high64).all() and (low64 <= high64).all()):
-            raise PlanningError(f"action bounds must be finite with low <= high, got {low64.tolist()} and {high64.tolist()}")
+            raise PlanningError(
+                f"action bounds must be finite, low <= high, got {low64.tolist()} and {high64.tolist()}"
+            )
         if block < 1 or low64.size % block:
             raise PlanningError(f"{low64.size} action values cannot be split into blocks of {block} actions")
-        # float32(-0.4) lies below -0.4: round inwards, so that no sent action is outside the bounds as they were written.
+        # float32(-0.4) lies below -0.4: round inwards, so that no action is outside the bounds as they were written.
         rounded_low, rounded_high = _round_up(low64), -_round_up(-high64)
         fits = rounded_low <= rounded_high
         self.low: Float32 = np.where(fits, rounded_low, low64.astype(np.float32))
@@ -121,7 +123,7 @@ class PlanProblem:
         low, high: `[A]` bounds of each action.
         warm_start: `[H, A]` a first guess, usually the last plan shifted by the time since; always among the samples.
         previous_plans: Further `[H, A]` guesses, always among the samples.
-        guardrails: Hard constraints, each giving a violation `[B]` (0 = kept). Samples are ranked by (violation, energy).
+        guardrails: Hard constraints, each giving a violation `[B]` (0 = kept). Ranking is by (violation, energy).
         norm_limit, block: See `ActionBounds`.
         bounds: The action set made from the above.
     """
@@ -145,11 +147,11 @@ class PlanProblem:
             raise PlanningError(f"the horizon must be at least 1 model step, got {self.horizon}")
         size = bounds.low.size
         if self.history.actions.shape[1] != size:
-            raise PlanningError(f"the history has {self.history.actions.shape[1]} action values, the bounds have {size}")
+            raise PlanningError(f"the history's actions have {self.history.actions.shape[1]} values, the bounds {size}")
         guesses = [*self.previous_plans] if self.warm_start is None else [self.warm_start, *self.previous_plans]
         for guess in guesses:
             if np.shape(guess) != (self.horizon, size):
-                raise PlanningError(f"a warm start must have shape [{self.horizon}, {size}], got {list(np.shape(guess))}")
+                raise PlanningError(f"a warm start must be [{self.horizon}, {size}], got {list(np.shape(guess))}")
 
 
 @dataclass(frozen=True)

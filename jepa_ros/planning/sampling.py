@@ -1,4 +1,4 @@
-"""What the sampling planners share: draw candidates, roll them out, rank them, keep the best one scored, respect the clock."""
+"""What the sampling planners share: draw candidates, roll out, rank, keep the best one scored, respect the clock."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ class _Best:
 class SamplingPlanner(ABC):
     """Iterated sampling around a mean that `_refit` moves.
 
-    Every candidate is brought into the bounds before it is scored. The resting plan (the action nearest to zero, held), the
-    warm start and the previous plans are scored in every iteration; from the second on, so are the mean and the best so
-    far. Only a candidate that was scored is returned, never a mean that was not.
+    Every candidate is brought into the bounds before it is scored. The resting plan (the action nearest to zero, held),
+    the warm start and the previous plans are scored in every iteration; from the second on, so are the mean and the
+    best so far. Only a candidate that was scored is returned, never a mean that was not.
 
     Args:
         model: Rolls candidates out.
@@ -90,7 +90,7 @@ class SamplingPlanner(ABC):
 
     @abstractmethod
     def _refit(self, work: Workspace, ranked: NDArray[np.intp], std_floor: Float32) -> None:
-        """Move `work.mean` and `work.std`. `ranked` `[≤ elites]` are the best candidates with a finite energy, best first."""
+        """Move `work.mean` and `work.std`; `ranked` `[≤ elites]` are the best finite candidates, best first."""
 
     def plan(self, problem: PlanProblem, seconds_left: Callable[[], float] | None = None) -> Plan:
         """Best plan scored; see `Planner.plan`.
@@ -135,9 +135,10 @@ class SamplingPlanner(ABC):
             work = self._workspace = Workspace(self.config, *shape)
         guesses = 4 + len(problem.previous_plans)
         if self.config.samples <= guesses:
-            raise PlanningError(f"planner setting 'samples' must be above {guesses}, the guesses that are always scored")
+            raise PlanningError(f"planner setting 'samples' must be above {guesses}, the guesses always scored")
         work.mean[:] = problem.bounds.rest if problem.warm_start is None else problem.warm_start
         problem.bounds.apply(work.mean)
+        work.best[:] = work.mean
         work.std[:] = problem.bounds.half_range * np.float32(self.config.std)
         return work
 
@@ -183,8 +184,6 @@ class SamplingPlanner(ABC):
         if (violation, energy) < (best.violation, best.energy):
             best.energy, best.violation, best.latents = energy, violation, latents[row].copy()
             work.best[:] = work.candidates[row]
-        elif best.latents is None:
-            work.best[:] = work.mean
 
     def _converged(self, energies: list[float]) -> bool:
         """Whether the last iteration lowered the best energy by too little to go on."""
@@ -204,7 +203,9 @@ class SamplingPlanner(ABC):
         size = problem.history.latents.shape[1]
         return Plan(
             actions=work.best.copy() if found else np.tile(problem.bounds.rest, (problem.horizon, 1)),
-            latents=best.latents if best.latents is not None else np.full((problem.horizon, size), np.nan, dtype=np.float32),
+            latents=best.latents
+            if best.latents is not None
+            else np.full((problem.horizon, size), np.nan, dtype=np.float32),
             energy=best.energy,
             energies=np.array(energies, dtype=np.float32),
             iterations=len(energies),

@@ -44,11 +44,11 @@ def problem(objective, start=(0.0, 0.0), horizon=1, low=(-1.0, -1.0), high=(1.0,
 
 
 def manifest(low=(-1.0, -1.0), high=(1.0, 1.0), warm_up="grow", history_min=1, history_max=3, terms=TERMS, **planner):
-    settings = dict(name="cem", samples=64, iterations=3, elites=8, horizon=3, knot=1, std=1.0, temperature=0.05)
+    settings = {"name": "cem", "samples": 64, "iterations": 3, "elites": 8, "horizon": 3, "knot": 1}
     return SimpleNamespace(
         action=SimpleNamespace(low=list(low), high=list(high), block=1, norm_limit=None, fixed={}),
         timing=SimpleNamespace(step_s=0.2, history_min=history_min, history_max=history_max, warm_up=warm_up),
         cost=list(terms),
-        planner=SimpleNamespace(**{**settings, **planner}),
+        planner=SimpleNamespace(**{**settings, "std": 1.0, "temperature": 0.05, **planner}),
         calibration=SimpleNamespace(arrival_energy=0.01, surprise_p50=0.01, surprise_p99=0.04),
     )

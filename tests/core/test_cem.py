@@ -37,7 +37,9 @@ def test_finds_the_known_optimum(planner_type):
 @PLANNERS
 def test_a_goal_out_of_reach_is_approached_at_the_bounds(planner_type):
     config = PlannerConfig(samples=64, iterations=5, elites=8, horizon=6, knot=3, temperature=10.0)
-    plan = planner_type(LinearWorld(), config).plan(problem(goal(50, -50), horizon=6, low=(-0.4, -0.3), high=(0.6, 0.3)))
+    plan = planner_type(LinearWorld(), config).plan(
+        problem(goal(50, -50), horizon=6, low=(-0.4, -0.3), high=(0.6, 0.3))
+    )
     np.testing.assert_allclose(plan.actions, np.tile([0.6, -0.3], (6, 1)), atol=0.02)
 
 
@@ -64,7 +66,9 @@ def test_the_plan_returned_is_the_best_one_scored(planner_type):
 def test_rest_and_the_guesses_are_scored_in_every_iteration(planner_type):
     world = LinearWorld()
     warm, other = np.full((2, 2), 0.25, np.float32), np.full((2, 2), -0.75, np.float32)
-    planner_type(world, PlannerConfig(horizon=2)).plan(problem(goal(0, 0), horizon=2, warm_start=warm, previous_plans=[other]))
+    planner_type(world, PlannerConfig(horizon=2)).plan(
+        problem(goal(0, 0), horizon=2, warm_start=warm, previous_plans=[other])
+    )
     assert len(world.calls) == 3
     for _, _, actions in world.calls:
         for guess in (np.zeros((2, 2)), warm, other):

@@ -63,7 +63,7 @@ class Session:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=list(chosen))
         except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
             raise ModelError(f"graph {path}: cannot be opened ({str(error).splitlines()[0]})") from error
-        self.provider = self._session.get_providers()[0]
+        self.provider: str = self._session.get_providers()[0]
         if self.provider != chosen[0]:
             _LOG.warning("graph %s: fell back from %s to %s", path.name, chosen[0], self.provider)
         self.inputs = {i.name: (tuple(i.shape), i.type) for i in self._session.get_inputs()}

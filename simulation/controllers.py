@@ -12,7 +12,8 @@ import numpy as np
 
 from jepa_ros.bundle.loader import load_bundle
 from jepa_ros.errors import JepaRosError
-from jepa_ros.planning import LatentMPC, make_planner
+from jepa_ros.planning.factory import make_planner
+from jepa_ros.planning.mpc import LatentMPC
 from jepa_ros.types import Float64, UInt8
 from jepa_ros.vision import Preprocessor
 from jepa_ros.world_model import OnnxWorldModel
@@ -138,8 +139,9 @@ def _serve(pipe: Connection, bundle_path: Path, seed: int, overrides: dict[str, 
                 pipe.send(None)
                 continue
             step = mpc.step(prepare(image), None if sent is None else sent.astype(np.float32))
-            sent, committed = committed, step.plan.actions[0].astype(np.float64)
-            pipe.send((committed, step.plan_ms + step.encode_ms, step.energy_now))
+            following = np.zeros_like(committed) if step.plan is None else step.plan.actions[0].astype(np.float64)
+            sent, committed = committed, following
+            pipe.send((committed, step.plan_ms + step.encode_ms, step.energy_now or 0.0))
     except EOFError:
         return
     except JepaRosError as error:

@@ -1,0 +1,1 @@
+"""Bundles: a trained world model as a folder of graphs and a manifest."""

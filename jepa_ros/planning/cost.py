@@ -7,30 +7,11 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from jepa_ros.bundle.manifest import CostTerm
 from jepa_ros.errors import PlanningError
 from jepa_ros.types import Float32
 
 _HEAD = "head:"
-
-
-class CostTerm(Protocol):
-    """One weighted term, as the manifest writes it (`jepa_ros.bundle.manifest`).
-
-    `source`: "latent", or "head:NAME". `metric`: "l2" (*squared* distance), "l1", "cosine" (1 - cosine) or "value" (the
-    head's output as it is; heads only). `reduction`: "mean" or "sum" over the latent's elements. `steps`: "all" is the
-    mean over the horizon, "last" its last step.
-    """
-
-    @property
-    def source(self) -> str: ...
-    @property
-    def metric(self) -> str: ...
-    @property
-    def reduction(self) -> str: ...
-    @property
-    def weight(self) -> float: ...
-    @property
-    def steps(self) -> str: ...
 
 
 @runtime_checkable
@@ -45,23 +26,28 @@ class HeadedModel(Protocol):
 class GoalObjective:
     """Weighted sum of the manifest's cost terms toward one goal latent.
 
+    A term on the latent is a distance over its elements, their mean or sum: "l2" is *squared*, "smooth_l1" is quadratic
+    below 1, "cosine" is 1 - cosine. A term on a head is the head's output as it is. `steps`: "all" is the mean over the
+    horizon, "last" its last step.
+
     Args:
         model: The world model; needs `head` where a term's source is a head.
         goal: `[D]` the goal's latent.
         terms: At least one.
+        latent_name: What the terms call the latent.
 
     Raises:
         PlanningError: A goal that is not a finite vector, no terms, or a term that fits neither itself nor the model.
     """
 
-    def __init__(self, model: object, goal: Float32, terms: Sequence[CostTerm]) -> None:
+    def __init__(self, model: object, goal: Float32, terms: Sequence[CostTerm], latent_name: str = "latent") -> None:
         self.goal: Float32 = np.asarray(goal, dtype=np.float32)
         if self.goal.ndim != 1 or not np.isfinite(self.goal).all():
             raise PlanningError(f"the goal latent must be a finite vector [D], got shape {self.goal.shape}")
         if not terms:
             raise PlanningError("the bundle's manifest has no cost terms: add at least one to 'cost'")
         for term in terms:
-            _check(term, model)
+            _check(term, model, latent_name)
         self._heads = model if isinstance(model, HeadedModel) else None
         self._terms = tuple(terms)
         self._goal_norm = np.float32(np.linalg.norm(self.goal))
@@ -102,7 +88,11 @@ class GoalObjective:
         if term.metric == "l2":
             distance: Float32 = np.einsum("bhd,bhd->bh", difference, difference)
         else:
-            distance = np.abs(difference, out=difference).sum(axis=2)
+            np.abs(difference, out=difference)
+            if term.metric == "smooth_l1":
+                capped = np.minimum(difference, np.float32(1))
+                difference = capped * (difference - capped / 2)
+            distance = difference.sum(axis=2)
         if term.reduction == "mean":
             distance /= np.float32(size)
         return distance
@@ -113,17 +103,11 @@ def _kind(term: CostTerm) -> tuple[str, str, str]:
     return term.source, term.metric, term.reduction
 
 
-def _check(term: CostTerm, model: object) -> None:
-    if term.steps not in ("all", "last") or term.reduction not in ("mean", "sum"):
-        raise PlanningError(
-            f"cost term: steps '{term.steps}' must be all or last, reduction '{term.reduction}' must be mean or sum"
-        )
-    if term.source == "latent":
-        if term.metric not in ("l2", "l1", "cosine"):
-            raise PlanningError(f"cost term on the latent: metric '{term.metric}' must be l2, l1 or cosine")
-    elif not term.source.startswith(_HEAD):
-        raise PlanningError(f"cost term: source '{term.source}' must be 'latent' or 'head:NAME'")
-    elif term.metric != "value":
-        raise PlanningError(f"cost term on '{term.source}': metric '{term.metric}' must be value")
-    elif not isinstance(model, HeadedModel):
+def _check(term: CostTerm, model: object, latent_name: str) -> None:
+    head = term.source.startswith(_HEAD)
+    if not head and term.source != latent_name:
+        raise PlanningError(f"cost term: source '{term.source}' must be '{latent_name}' or 'head:NAME'")
+    if head != (term.metric == "value"):
+        raise PlanningError(f"cost term on '{term.source}': metric 'value' is for heads, and heads take no other")
+    if head and not isinstance(model, HeadedModel):
         raise PlanningError(f"cost term on '{term.source}': this model has no heads")

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from jepa_ros.bundle.manifest import Manifest
 from jepa_ros.errors import PlanningError
 from jepa_ros.planning.cem import CEM
 from jepa_ros.planning.config import PlannerConfig
 from jepa_ros.planning.mppi import MPPI
 from jepa_ros.planning.sampling import SamplingPlanner
 from jepa_ros.protocols import WorldModel
-
-if TYPE_CHECKING:
-    from jepa_ros.bundle.manifest import Manifest
 
 _PLANNERS: dict[str, type[SamplingPlanner]] = {"cem": CEM, "mppi": MPPI}
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from jepa_ros.bundle.manifest import Manifest
 from jepa_ros.errors import ModelError, PlanningError
 from jepa_ros.guardrails import Sum
 from jepa_ros.planning.cost import GoalObjective
@@ -21,9 +22,6 @@ from jepa_ros.planning.problem import ActionBounds, History, Plan, PlanProblem
 from jepa_ros.protocols import Objective, Planner, WorldModel
 from jepa_ros.surprise import SurpriseMonitor
 from jepa_ros.types import Float32, UInt8
-
-if TYPE_CHECKING:
-    from jepa_ros.bundle.manifest import Manifest
 
 
 class HorizonPlanner(Planner, Protocol):
@@ -87,13 +85,15 @@ class LatentMPC:
         self._model = model
         self._planner = planner
         self._horizon = planner.horizon
-        self._terms = manifest.cost
+        self._terms, self._latent_name = manifest.cost, manifest.latent.name
         self._timing = manifest.timing
         self._delay = delay_steps
         self._penalties = tuple(penalties)
         self._guardrails = tuple(guardrails)
         action = manifest.action
-        self._low, self._high = np.tile(action.low, action.block), np.tile(action.high, action.block)
+        low = [action.fixed.get(name, value) for name, value in zip(action.names, action.low, strict=True)]
+        high = [action.fixed.get(name, value) for name, value in zip(action.names, action.high, strict=True)]
+        self._low, self._high = np.tile(low, action.block), np.tile(high, action.block)
         self._norm_limit, self._block = action.norm_limit, action.block
         self._rest = ActionBounds(self._low, self._high, action.norm_limit, action.block).rest
         self._surprise = SurpriseMonitor(manifest.calibration.surprise_p99)
@@ -107,7 +107,7 @@ class LatentMPC:
 
     def set_goal(self, latent: Float32 | None) -> None:
         """Plan toward this latent `[D]` from the next step on. None stops planning and means that the robot stops."""
-        self._goal = None if latent is None else GoalObjective(self._model, latent, self._terms)
+        self._goal = None if latent is None else GoalObjective(self._model, latent, self._terms, self._latent_name)
         if latent is None:
             self._stop()
 
@@ -165,8 +165,8 @@ class LatentMPC:
         return self._surprise.observe(predicted, latent)
 
     def _warmed(self, history: History) -> History:
-        """The history at the length the manifest asks for: the oldest latent repeated, the robot at rest."""
-        wanted = self._timing.history_max if self._timing.warm_up == "pad" else 1
+        """The history, padded to `history_min` where the manifest says so: the oldest latent repeated, at rest."""
+        wanted = self._timing.history_min if self._timing.warm_up == "pad" else 1
         missing = wanted - len(history.latents)
         if missing <= 0:
             return history
@@ -179,7 +179,7 @@ class LatentMPC:
         history, goal = self._history, self._goal
         if history is None or goal is None:
             return None
-        if self._timing.warm_up != "pad" and len(history.latents) < self._timing.history_min:
+        if self._timing.warm_up == "require" and len(history.latents) < self._timing.history_min:
             return None
         history = self._warmed(history)
         committed = self._schedule[: self._delay]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 
+from jepa_ros.bundle.manifest import CostTerm, Manifest
 from jepa_ros.planning.problem import History, PlanProblem
 
 
@@ -30,8 +29,8 @@ class LinearWorld:
         return np.abs(latents - goal).sum(axis=1)
 
 
-def term(source="latent", metric="l2", reduction="mean", weight=1.0, steps="all"):
-    return SimpleNamespace(source=source, metric=metric, reduction=reduction, weight=weight, steps=steps)
+def term(**fields):
+    return CostTerm(**fields)
 
 
 TERMS = (term(), term(weight=0.5, steps="last"))
@@ -43,12 +42,32 @@ def problem(objective, start=(0.0, 0.0), horizon=1, low=(-1.0, -1.0), high=(1.0,
     return PlanProblem(history=history, objective=objective, horizon=horizon, low=low, high=high, **more)
 
 
-def manifest(low=(-1.0, -1.0), high=(1.0, 1.0), warm_up="grow", history_min=1, history_max=3, terms=TERMS, **planner):
-    settings = {"name": "cem", "samples": 64, "iterations": 3, "elites": 8, "horizon": 3, "knot": 1}
-    return SimpleNamespace(
-        action=SimpleNamespace(low=list(low), high=list(high), block=1, norm_limit=None, fixed={}),
-        timing=SimpleNamespace(step_s=0.2, history_min=history_min, history_max=history_max, warm_up=warm_up),
+def manifest(
+    low=(-1.0, -1.0),
+    high=(1.0, 1.0),
+    warm_up="grow",
+    history_min=1,
+    history_max=3,
+    terms=TERMS,
+    action=None,
+    **planner,
+):
+    settings = {"name": "cem", "samples": 64, "iterations": 3, "elites": 8, "horizon": 3, "knot": 1, **planner}
+    heads = {"value": {"file": "heads/value.onnx", "inputs": ["latent", "goal"], "output": "value"}}
+    axes = {"names": ["x", "y"], "units": ["m", "m"], "low": list(low), "high": list(high), **(action or {})}
+    return Manifest(
+        family="linear",
+        name="test",
+        licence="Apache-2.0",
+        source="test",
+        created_by="test",
+        camera={"width": 2, "height": 1},
+        timing={"step_s": 0.2, "history_min": history_min, "history_max": history_max, "warm_up": warm_up},
+        state=[{"name": "latent", "kind": "vector", "shape": [2]}],
+        action=axes,
+        predictor={"max_context": 3},
+        heads=heads,
         cost=list(terms),
-        planner=SimpleNamespace(**{**settings, "std": 1.0, "temperature": 0.05, **planner}),
-        calibration=SimpleNamespace(arrival_energy=0.01, surprise_p50=0.01, surprise_p99=0.04),
+        planner=settings,
+        calibration={"arrival_energy": 0.01, "surprise_p50": 0.01, "surprise_p99": 0.04},
     )

@@ -23,6 +23,7 @@ ACTIONS = np.zeros((1, 2, 2), np.float32)
         ([term(reduction="mean")], (4 + 0.5) / 2),
         ([term(reduction="sum", steps="last", weight=3.0)], 3.0),
         ([term(metric="l1", reduction="sum")], (4 + 1) / 2),
+        ([term(metric="smooth_l1", reduction="sum")], (1.5 + 1.5 + 0 + 0.5) / 2),
         ([term(metric="cosine", steps="last")], 1 - 1 / np.sqrt(2)),
         ([term(source="head:value", metric="value")], (4 + 1) / 2),
         ([term(source="head:value", metric="value", steps="last")], 1.0),
@@ -50,10 +51,9 @@ def test_arrival_energy_is_the_first_term_unweighted():
     ("terms", "said"),
     [
         ([], "no cost terms"),
-        ([term(metric="value")], "l2, l1 or cosine"),
+        ([term(metric="value")], "is for heads"),
         ([term(source="pixels")], "'head:NAME'"),
-        ([term(source="head:value")], "must be value"),
-        ([term(steps="first")], "all or last"),
+        ([term(source="head:value")], "take no other"),
     ],
 )
 def test_terms_that_mean_nothing_are_refused(terms, said):

@@ -98,7 +98,7 @@ def test_a_growing_history_keeps_the_newest_latents_and_applied_actions():
 
 
 def test_padding_repeats_the_oldest_latent_at_rest():
-    world, loop = make(delay_steps=0, history_max=3, warm_up="pad", low=(-1.0, 0.25))
+    world, loop = make(delay_steps=0, history_min=3, warm_up="pad", low=(-1.0, 0.25))
     loop.step(at(7))
     loop_latents, loop_actions = search_history(world)
     np.testing.assert_array_equal(loop_latents[:, 0], [7, 7, 7])
@@ -113,6 +113,18 @@ def test_padding_repeats_the_oldest_latent_at_rest():
 def test_no_plan_before_the_required_history():
     _, loop = make(warm_up="require", history_min=3)
     assert [loop.step(at(0), at(0)).plan is None for _ in range(4)] == [True, True, False, False]
+
+
+def test_a_fixed_component_keeps_its_value_in_each_action_of_a_block():
+    class Blocks(World):
+        def rollout(self, latents, past_actions, actions):
+            return super().rollout(latents, past_actions, actions[..., :2] + actions[..., 2:])
+
+    _, loop = make(Blocks(), delay_steps=0, action={"block": 2, "fixed": {"y": 0.5}})
+    plan = loop.step(at(0)).plan
+    assert plan.actions.shape == (3, 4)
+    np.testing.assert_array_equal(plan.actions[:, [1, 3]], 0.5)
+    assert (plan.latents[:, 0] > 0).all()
 
 
 def test_surprise_is_what_the_applied_action_does_not_explain():

@@ -111,7 +111,8 @@ class SamplingPlanner(ABC):
             work.draw(self._rng)
             self._insert_guesses(work, problem, iteration)
             problem.bounds.apply(work.candidates)
-            latents = self._score(work, problem)
+            with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is ranked last, not reported
+                latents = self._score(work, problem)
             order = np.lexsort((work.energy, work.violation))
             self._keep_best(work, latents, int(order[0]), best)
             energies.append(best.energy)

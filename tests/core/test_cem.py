@@ -156,11 +156,12 @@ def test_without_a_finite_energy_there_is_no_feasible_plan(planner_type):
     np.testing.assert_array_equal(plan.actions, np.zeros((2, 2)))
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_latent_that_is_not_a_number_counts_even_if_the_energy_hides_it():
     class Breaks(LinearWorld):
         def rollout(self, latents, past_actions, actions):
             future = super().rollout(latents, past_actions, actions)
-            future[actions[:, 0, 0] > 0, 0] = np.nan
+            future[actions[:, 0, 0] > 0, 0] = np.inf, -np.inf
             return future
 
     def last_only(latents, actions):

@@ -53,7 +53,9 @@ def read_runs(folder: Path, part: slice = slice(None)) -> Runs:
     """
     paths = sorted(folder.glob("run_*.npz"))[part]
     if not paths:
-        raise JepaRosError(f"no run_*.npz files in {folder}: collect some with `python -m jepa_ros_simulation.collect --out {folder}`")
+        raise JepaRosError(
+            f"no run_*.npz files in {folder}: collect some with `python -m jepa_ros_simulation.collect --out {folder}`"
+        )
     images, actions, poses, steps = [], [], [], set()
     for path in paths:
         try:

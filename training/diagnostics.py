@@ -1,13 +1,12 @@
-"""Is the latent space alive and does it know where the dog is? Figures on held-out runs; truth is used here and nowhere else."""
+"""Is the latent space alive, and does it know where the dog is? Held-out runs; the only place where truth is used."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-
 from jepa_ros_training.dataset import Runs
 from jepa_ros_training.model import WorldModel
+from numpy.typing import NDArray
 
 _HORIZON = 8
 
@@ -15,10 +14,11 @@ _HORIZON = 8
 def encode_all(model: WorldModel, images: NDArray[np.uint8], batch: int = 256) -> NDArray[np.float32]:
     """Images uint8 `[N, h, w, 3]` → latents `[N, D]`."""
     device = next(model.parameters()).device
-    parts = []
     with torch.inference_mode():
-        for begin in range(0, len(images), batch):
-            parts.append(model.encoder(torch.from_numpy(images[begin : begin + batch]).to(device)).cpu().numpy())
+        parts = [
+            model.encoder(torch.from_numpy(images[begin : begin + batch]).to(device)).cpu().numpy()
+            for begin in range(0, len(images), batch)
+        ]
     return np.concatenate(parts)
 
 
@@ -30,7 +30,7 @@ def effective_rank(latents: NDArray[np.float32]) -> float:
 
 
 def linear_r2(latents: NDArray[np.float32], targets: NDArray[np.float64]) -> list[float]:
-    """R² of a ridge regression from latents `[N, D]` to each of targets `[N, K]`, fitted on one half, scored on the other."""
+    """R² of ridge regression from latents `[N, D]` to each target `[N, K]`, fitted on one half, scored on the other."""
     inputs = np.concatenate([latents, np.ones((len(latents), 1), np.float32)], 1).astype(np.float64)
     half = len(inputs) // 2
     gram = inputs[:half].T @ inputs[:half] + 1e-3 * half * 1e-3 * np.eye(inputs.shape[1])
@@ -45,7 +45,9 @@ def rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) ->
     return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
 
 
-def open_loop_errors(model: WorldModel, runs: Runs, latents: NDArray[np.float32], count: int = 1000) -> dict[str, list[float]]:
+def open_loop_errors(
+    model: WorldModel, runs: Runs, latents: NDArray[np.float32], count: int = 1000
+) -> dict[str, list[float]]:
     """Mean squared error of rollouts by horizon 1…8, beside copying the last latent."""
     context = model.config.context
     starts = runs.starts(context + _HORIZON)
@@ -63,7 +65,7 @@ def open_loop_errors(model: WorldModel, runs: Runs, latents: NDArray[np.float32]
 
 
 def diagnose(model: WorldModel, runs: Runs, seed: int = 0) -> dict[str, object]:
-    """All figures: spread, effective rank, linear probe of pose, rank agreement of latent and true distance, open-loop error."""
+    """Spread, effective rank, linear probe of pose, rank agreement of latent and true distance, open-loop error."""
     latents = encode_all(model, runs.images)
     x, y, yaw = runs.poses.astype(np.float64).T
     rng = np.random.default_rng(seed)

@@ -6,12 +6,14 @@ import torch
 from torch import Tensor
 
 
-def sigreg(latents: Tensor, slices: int = 256, knots: int = 9, reach: float = 4.0, generator: torch.Generator | None = None) -> Tensor:
+def sigreg(
+    latents: Tensor, slices: int = 256, knots: int = 9, reach: float = 4.0, generator: torch.Generator | None = None
+) -> Tensor:
     """Distance of latents `[N, D]` from an isotropic standard Gaussian, along random directions.
 
-    Sketched isotropic Gaussian regularisation (LeJEPA, Balestriero and LeCun 2025, section 4): for each direction the squared
-    difference between the empirical characteristic function and exp(−t²/2), integrated over t in [0, reach] under that same
-    Gaussian weight. Not multiplied by N, so the weight it is given does not depend on the batch size.
+    Sketched isotropic Gaussian regularisation (LeJEPA, Balestriero and LeCun 2025, section 4): for each direction the
+    squared difference between the empirical characteristic function and exp(−t²/2), integrated over t in [0, reach]
+    under that same Gaussian weight. Not multiplied by N, so the weight it is given does not depend on the batch size.
     """
     directions = torch.randn(latents.shape[1], slices, generator=generator, device=latents.device)
     projected = latents.float() @ (directions / directions.norm(dim=0))
@@ -23,7 +25,7 @@ def sigreg(latents: Tensor, slices: int = 256, knots: int = 9, reach: float = 4.
 
 
 def vicreg(latents: Tensor, covariance: float = 0.04) -> Tensor:
-    """Hinge on each dimension's standard deviation at 1 plus squared off-diagonal covariance (VICReg, Bardes 2022, 4.1)."""
+    """Hinge on each dimension's deviation at 1 plus squared off-diagonal covariance (VICReg, Bardes 2022, 4.1)."""
     latents = latents.float()
     centred = latents - latents.mean(0)
     spread = torch.relu(1 - torch.sqrt(centred.var(0) + 1e-4)).mean()

@@ -1,12 +1,13 @@
 """The default world model: a small convolutional encoder and a residual MLP that predicts latents under actions.
 
-Pixels come in as uint8 and actions in SI units; scaling lies inside the modules, so that it ends up inside the ONNX graphs.
+Pixels come in as uint8 and actions in SI units; scaling lies inside the modules, so it ends up in the ONNX graphs.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes. `action_low` and `action_high` (SI units) also fix how actions are scaled to [−1, 1] inside the predictor."""
+    """Sizes. `action_low` and `action_high` (SI units) also fix how the predictor scales actions to [−1, 1]."""
 
     image: int = 64
     latent: int = 128
@@ -71,7 +72,7 @@ class Encoder(nn.Module):
         self.register_buffer("coordinates", torch.stack([rows, columns])[None], persistent=False)
         widths = config.channels
         stages: list[nn.Module] = [nn.Conv2d(5, widths[0], 4, stride=4), ResidualConv(widths[0])]
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             stages += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.ReLU(), ResidualConv(after)]
         self.stages = nn.Sequential(*stages)
         side = config.image // 4 // 2 ** (len(widths) - 1)
@@ -87,7 +88,7 @@ class Encoder(nn.Module):
 
 
 class ModulatedBlock(nn.Module):
-    """Residual MLP whose normalised input is scaled, shifted and gated by the actions (AdaLN-zero; DiT, section 3.2)."""
+    """Residual MLP whose normalised input is scaled, shifted and gated by the actions (AdaLN-zero; DiT, 3.2)."""
 
     def __init__(self, width: int, condition: int) -> None:
         super().__init__()
@@ -116,7 +117,9 @@ class Predictor(nn.Module):
         self.register_buffer("centre", (low + high) / 2, persistent=False)
         self.register_buffer("half_range", (high - low) / 2, persistent=False)
         condition = config.width // 2
-        self.action = nn.Sequential(nn.Linear(config.context * len(low), condition), nn.SiLU(), nn.Linear(condition, condition))
+        self.action = nn.Sequential(
+            nn.Linear(config.context * len(low), condition), nn.SiLU(), nn.Linear(condition, condition)
+        )
         self.enter = nn.Linear(config.context * config.latent, config.width)
         self.blocks = nn.ModuleList(ModulatedBlock(config.width, condition) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(config.width)
@@ -144,13 +147,12 @@ class WorldModel(nn.Module):
 
     @torch.no_grad()
     def spread_latents(self, images: Tensor) -> None:
-        """Before training: scale the encoder's last layer so that latents of these images `[N, H, W, 3]` have mean 0, std 1.
+        """Before training: scale the encoder so that latents of images `[N, H, W, 3]` have mean 0 and deviation 1.
 
-        An untrained encoder gives nearly the same latent for every image. There SIGReg is flat and prediction is already
+        An untrained encoder gives nearly the same latent for every image. There SIGReg is flat and prediction already
         perfect, and training stays collapsed; from spread latents it does not go there.
         """
-        last = self.encoder.head[-1]
-        assert isinstance(last, nn.Linear)
+        last = cast("nn.Linear", self.encoder.head[-1])
         latents = self.encoder(images)
         mean, std = latents.mean(0), latents.std(0)
         last.weight.div_(std[:, None])

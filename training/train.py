@@ -1,8 +1,8 @@
 """Train the default world model from recorded runs: `python -m jepa_ros_training.train`.
 
-Encoder and predictor learn together: squared error over a self-fed rollout of several steps, gradients through both sides (no
-teacher, no stop-gradient), plus SIGReg against collapse. Several rollouts start in each window, so that every encoded frame is
-the target of many predictions. Resumable: a checkpoint holds everything, and is replaced atomically.
+Encoder and predictor learn together: squared error over a self-fed rollout of several steps, gradients through both sides
+(no teacher, no stop-gradient), plus SIGReg against collapse. Several rollouts start in each window, so that every encoded
+frame is the target of many predictions. Resumable: a checkpoint holds everything, and is replaced atomically.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch import Tensor
-
-from jepa_ros.errors import JepaRosError
+from jepa_ros_training.checkpoint import read_state, write_atomically
 from jepa_ros_training.dataset import Runs, read_runs
 from jepa_ros_training.diagnostics import diagnose
 from jepa_ros_training.losses import prediction_error, sigreg, vicreg
 from jepa_ros_training.model import ModelConfig, WorldModel
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
+
+from jepa_ros.errors import JepaRosError
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,9 @@ class Trainer:
         images, _ = runs.batch(self.rng.choice(self.starts, 512), 1)
         self.model.spread_latents(images.flatten(0, 1).to(device))
         self.average = deepcopy(self.model)
-        self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
         self.iteration, self.seconds = 0, 0.0
 
     @property
@@ -85,7 +88,9 @@ class Trainer:
         origins = range(window - context - recipe.horizon + 1)
         spans = torch.stack([actions[:, o : o + context - 1 + recipe.horizon] for o in origins], 1).flatten(0, 1)
         contexts = torch.stack([latents[:, o : o + context] for o in origins], 1).flatten(0, 1)
-        targets = torch.stack([latents[:, o + context : o + context + recipe.horizon] for o in origins], 1).flatten(0, 1)
+        targets = torch.stack([latents[:, o + context : o + context + recipe.horizon] for o in origins], 1).flatten(
+            0, 1
+        )
         with torch.autocast(self.device, torch.bfloat16):
             predicted = self.model.rollout(contexts, spans)
         regulariser = sigreg if recipe.regulariser == "sigreg" else vicreg
@@ -103,7 +108,9 @@ class Trainer:
         error, penalty = self.losses(images.to(self.device), actions.to(self.device))
         loss = error + recipe.regulariser_weight * penalty
         if not torch.isfinite(loss):
-            raise JepaRosError(f"training: the loss is not finite at iteration {self.iteration}; lower the learning rate")
+            raise JepaRosError(
+                f"training: the loss is not finite at iteration {self.iteration}; lower the learning rate"
+            )
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -128,9 +135,7 @@ class Trainer:
             "iteration": self.iteration,
             "seconds": self.seconds,
         }
-        partial = path.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(path)
+        write_atomically(state, path)
 
     def restore(self, path: Path) -> None:
         """Go on from a checkpoint.
@@ -138,30 +143,17 @@ class Trainer:
         Raises:
             JepaRosError: the checkpoint is of another model.
         """
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["config"] != self.model.config.as_dict():
-            raise JepaRosError(f"checkpoint {path}: it is of a model with other sizes, {state['config']}; use another --out")
+        state = read_state(path)
+        if state.get("config") != self.model.config.as_dict():
+            raise JepaRosError(
+                f"checkpoint {path}: it is of a model with other sizes, {state['config']}; use another --out"
+            )
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         torch.set_rng_state(state["torch_rng"].cpu())
         self.rng.bit_generator.state = json.loads(state["numpy_rng"])
         self.iteration, self.seconds = state["iteration"], state["seconds"]
-
-
-def load_average(path: Path) -> WorldModel:
-    """The averaged weights of a checkpoint, ready for export.
-
-    Raises:
-        JepaRosError: not a checkpoint of this family.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        model = WorldModel(ModelConfig(**state["config"]))
-        model.load_state_dict(state["average"])
-    except (OSError, KeyError, TypeError, RuntimeError) as error:
-        raise JepaRosError(f"checkpoint {path}: not one of this family ({error})") from error
-    return model.eval()
 
 
 def train(trainer: Trainer, out: Path, held_out: Runs, save_every_s: float = 180.0) -> None:
@@ -187,7 +179,11 @@ def train(trainer: Trainer, out: Path, held_out: Runs, save_every_s: float = 180
                 saved = time.monotonic()
                 figures["held_out"] = diagnose(trainer.average, held_out)
             if due or trainer.iteration % 20 == 0 or trainer.progress >= 1.0:
-                figures |= {"iteration": trainer.iteration, "frames": trainer.frames, "seconds": round(trainer.seconds, 1)}
+                figures |= {
+                    "iteration": trainer.iteration,
+                    "frames": trainer.frames,
+                    "seconds": round(trainer.seconds, 1),
+                }
                 lines.write(json.dumps(figures) + "\n")
                 lines.flush()
 
@@ -202,7 +198,9 @@ def main(
     weight: Annotated[float, typer.Option(help="weight of the regulariser")] = 3.0,
     hold_out: Annotated[int, typer.Option(min=1, help="the last runs, kept for diagnostics")] = 20,
     seed: Annotated[int, typer.Option(help="of weights and batches")] = 0,
-    compiled: Annotated[bool, typer.Option("--compile", help="compile the encoder; a third faster on a CPU, needs gcc")] = False,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="compile the encoder; a third faster on a CPU, needs gcc")
+    ] = False,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads")] = os.cpu_count() or 1,
     resume: Annotated[bool, typer.Option(help="go on from the checkpoint in --out if there is one")] = True,
 ) -> None:

@@ -21,7 +21,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class SafetyEvent:
-    """One fault, at `t` monotonic seconds. `warning`: the walk was stopped; `error`: the robot was damped."""
+    """One fault, at `t` monotonic seconds. `warning`: the walk was stopped; `error`: what damps a robot that moves."""
 
     t: float
     severity: Severity

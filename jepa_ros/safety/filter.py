@@ -137,6 +137,8 @@ class SafetyFilter:
         with self._lock:
             before = self._machine.state
             reply = self._machine.request(what, self._fault(self._now))
+            if self._machine.damped and before is not State.DAMP:
+                self._log.record(self._now, "info", Fault("damped_on_request", self._machine.reason))
             if what == "walk" and reply.accepted and before is not State.WALK:
                 self._plans.forget_ended()
             self._enter_if_changed(before, self._now)
@@ -153,8 +155,7 @@ class SafetyFilter:
             if not isfinite(now):
                 self._take(self._now, _BAD_TIME)
                 return self._machine.decision()
-            self._now = max(self._now, now)
-            now, before = self._now, self._machine.state
+            self._now, before = now, self._machine.state
             stop = self._limits.stop
             still = self._body.still_for(now, stop.still_joint_speed) >= stop.still_for_s
             policy_ran = self._machine.policy_runs
@@ -175,12 +176,13 @@ class SafetyFilter:
     def limit_action(self, now: float, decision: Decision, action: Float64) -> Float64:
         """The plan's action `[A]` held to bounds and slew, times the decision's velocity scale: what is applied.
 
-        A value that is not a number damps, and gives zeros.
+        A value that is not a number, or another number of values, damps and gives zeros.
         """
         with self._lock:
-            if not np.isfinite(action).all():
-                self._take(now, Fault("plan_not_finite", "the plan holds a value that is not a number"))
-                return np.zeros_like(action)
+            fault = self._actions.judge(action) if isfinite(now) else _BAD_TIME
+            if fault is not None:
+                self._take(now, fault)
+                return self._actions.zero()
             scale = decision.velocity_scale if self._machine.state is State.WALK else 0.0
             return self._actions.limit(now, action, scale)
 
@@ -199,7 +201,7 @@ class SafetyFilter:
             decision: what `update` returned; targets made under `use_policy` are not used after a change of mind.
             raw_targets: `[n]` rad from the motion, or None between its ticks (the last are held).
             joint_state: what the limits are judged by; None takes the newest that came.
-            imu: looked at for values that are not numbers.
+            imu: judged like a measurement that came.
         """
         with self._lock:
             if self._machine.state is State.PASSIVE:
@@ -245,16 +247,10 @@ class SafetyFilter:
             self._enter_if_changed(state, self._now)
 
     def _look(self, now: float, joints: JointState | None, imu: Imu | None) -> None:
-        """Trip on anything given to `command` that is not a number."""
-        parts = [np.array([now])]
-        if joints is not None:
-            parts += [joints.position, joints.velocity]
-        if imu is not None:
-            parts += [imu.angular_velocity, imu.orientation]
-        if not all(np.isfinite(part).all() for part in parts):
-            self._take(
-                now, Fault("state_not_finite", "the state given for the command holds a value that is not a number")
-            )
+        """Trip on what `command` was given, if it cannot be."""
+        self._take(now, None if isfinite(now) else _BAD_TIME)
+        self._take(now, None if joints is None else self._body.judge_joints(joints))
+        self._take(now, None if imu is None else self._body.judge_imu(imu))
 
     def _watch(self, now: float, limit: str, rule: Clamp, past: bool) -> None:
         lasted = self._past[limit].seconds(now, past)

@@ -13,7 +13,7 @@ from jepa_ros.safety.events import Fault, age
 from jepa_ros.types import Float64, Imu, JointState
 
 _SPEED_IMPLAUSIBLE = 5.0
-_NORM_TOLERANCE = 0.1
+_NORM_TOLERANCE = 0.02
 
 
 class Lasting:
@@ -63,22 +63,18 @@ class BodyMonitor:
                 raise RobotError(
                     f"robot {self._robot.name}: joint state has {values.shape} {name}, not {count}: map joints by name"
                 )
-        fault = self._judge_joints(joints)
+        fault = self.judge_joints(joints)
         if fault is None:
             self.joints, self._joints_at = joints, t
         return fault
 
     def on_imu(self, t: float, imu: Imu) -> Fault | None:
         """Take a measurement of time `t`; as `on_joint_state`."""
-        norm = float(np.linalg.norm(imu.orientation))
-        if not (np.isfinite(imu.angular_velocity).all() and np.isfinite(norm)):
-            return Fault("imu_not_finite", "the inertial unit gave a value that is not a number")
-        if abs(norm - 1.0) > _NORM_TOLERANCE:
-            return Fault("imu_implausible", f"the inertial unit's quaternion has length {norm:.3f}, not 1")
-        self.imu, self._imu_at = imu, t
-        upright = Imu(imu.angular_velocity, imu.orientation / norm, imu.linear_acceleration).gravity_direction()
-        self.tilt = float(np.arccos(np.clip(-upright[2], -1.0, 1.0)))
-        return None
+        fault = self.judge_imu(imu)
+        if fault is None:
+            self.imu, self._imu_at = imu, t
+            self.tilt = float(np.arccos(np.clip(-imu.gravity_direction()[2], -1.0, 1.0)))
+        return fault
 
     def joint_state_age(self, now: float) -> float:
         """Seconds; infinite before the first."""
@@ -113,7 +109,18 @@ class BodyMonitor:
         """Seconds for which the root mean square of joint speeds has been below `speed` rad/s; −1 while it is not."""
         return self._still.seconds(now, self.joints is not None and _rms(self.joints.velocity) < speed)
 
-    def _judge_joints(self, joints: JointState) -> Fault | None:
+    @staticmethod
+    def judge_imu(imu: Imu) -> Fault | None:
+        """What is wrong with the values by themselves: not a number, or a quaternion that is no rotation."""
+        if not (np.isfinite(imu.angular_velocity).all() and np.isfinite(imu.orientation).all()):
+            return Fault("imu_not_finite", "the inertial unit gave a value that is not a number")
+        length = float(np.linalg.norm(imu.orientation))
+        if abs(length - 1.0) > _NORM_TOLERANCE:
+            return Fault("imu_implausible", f"the inertial unit's quaternion has length {length:.3g}, not 1")
+        return None
+
+    def judge_joints(self, joints: JointState) -> Fault | None:
+        """What is wrong with joint values by themselves: not a number, or nothing a joint could do."""
         robot, tolerance = self._robot, self._limits.position_tolerance_rad
         if not (np.isfinite(joints.position).all() and np.isfinite(joints.velocity).all()):
             return Fault("joint_state_not_finite", "the joint state holds a value that is not a number")

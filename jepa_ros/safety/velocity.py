@@ -10,6 +10,7 @@ from jepa_ros.errors import RobotError
 from jepa_ros.motion.factory import motion_kind
 from jepa_ros.motion.locomotion import ACTION_NAMES
 from jepa_ros.robots import RobotModel
+from jepa_ros.safety.events import Fault
 from jepa_ros.types import Float64
 
 _LONGEST_STEP_S = 0.1
@@ -32,13 +33,8 @@ class ActionLimiter:
     def __init__(self, robot: RobotModel, action_names: Sequence[str], slew: Mapping[str, float]) -> None:
         walks = motion_kind(robot, action_names) == "locomotion"
         if walks and robot.locomotion is not None:
-            bounds = dict(
-                zip(
-                    ACTION_NAMES,
-                    zip(robot.locomotion.command_low, robot.locomotion.command_high, strict=True),
-                    strict=True,
-                )
-            )
+            low_high = zip(robot.locomotion.command_low, robot.locomotion.command_high, strict=True)
+            bounds = dict(zip(ACTION_NAMES, low_high, strict=True))
             missing = [name for name in action_names if name not in slew]
             if missing:
                 raise RobotError(f"robot {robot.name}: safety.slew lacks {', '.join(missing)}")
@@ -55,6 +51,19 @@ class ActionLimiter:
         """The robot stands: the next action starts from zero."""
         self._applied[:] = 0.0
         self._at = None
+
+    def judge(self, action: Float64) -> Fault | None:
+        """What is wrong with an action: another number of values, or one that is not a number."""
+        if action.shape != self._applied.shape:
+            return Fault("plan_shape", f"the plan's action has shape {action.shape}, not {self._applied.shape}")
+        if not np.isfinite(action).all():
+            return Fault("plan_not_finite", "the plan holds a value that is not a number")
+        return None
+
+    def zero(self) -> Float64:
+        """The action `[A]` that asks for nothing; what is applied once an action was refused."""
+        self._applied = np.zeros_like(self._applied)
+        return self._applied.copy()
 
     def limit(self, now: float, action: Float64, scale: float) -> Float64:
         """Action `[A]`, finite, times `scale` → what is applied `[A]`."""

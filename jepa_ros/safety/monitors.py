@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf
+from math import hypot, inf
 
 import numpy as np
 
@@ -114,7 +114,7 @@ class BodyMonitor:
         """What is wrong with the values by themselves: not a number, or a quaternion that is no rotation."""
         if not (np.isfinite(imu.angular_velocity).all() and np.isfinite(imu.orientation).all()):
             return Fault("imu_not_finite", "the inertial unit gave a value that is not a number")
-        length = float(np.linalg.norm(imu.orientation))
+        length = hypot(*imu.orientation)
         if abs(length - 1.0) > _NORM_TOLERANCE:
             return Fault("imu_implausible", f"the inertial unit's quaternion has length {length:.3g}, not 1")
         return None

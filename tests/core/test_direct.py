@@ -40,7 +40,7 @@ def test_neither_position_nor_speed_jumps_when_the_action_changes(plan: list[tup
     motion.reset(STAND)
     way = np.concatenate([[STAND.position], *(drive(motion, [a, b], 10 * n) for a, b, n in plan)])
     speed = np.diff(way, axis=0) * 500.0
-    # A cubic of length 0.2 s over at most 2 rad from at most 15 rad/s accelerates by at most (6 · 2 / 0.2 + 4 · 15) / 0.2.
+    # A cubic of 0.2 s over at most 2 rad, from at most 15 rad/s, accelerates by at most (6 · 2 / 0.2 + 4 · 15) / 0.2.
     assert np.abs(np.diff(speed, axis=0)).max() <= (6 * 2 / 0.2 + 4 * 15) / 0.2 / 500.0 + 1e-6
 
 

@@ -42,7 +42,9 @@ def test_index_maps_another_order_by_name():
     robot = load_robot("go2")
     theirs = list(reversed(robot.joint_names))
     values = np.arange(12.0)
-    assert dict(zip(robot.joint_names, values[robot.index(theirs)], strict=True)) == dict(zip(theirs, values, strict=True))
+    assert dict(zip(robot.joint_names, values[robot.index(theirs)], strict=True)) == dict(
+        zip(theirs, values, strict=True)
+    )
 
 
 def test_index_names_the_joint_that_is_missing():

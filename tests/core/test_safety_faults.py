@@ -28,7 +28,10 @@ FAULTS: dict[str, tuple[str, Callable[[Rig], object]]] = {
     "tilt": ("tilted by 0.70 rad", lambda rig: setattr(rig, "imu", tilted(0.7))),
     "joint_state_not_finite": ("not a number", lambda rig: setattr(rig, "joints", bad_joint(NAN))),
     "joint_state_implausible": ("FR_hip_joint is measured at 5", lambda rig: setattr(rig, "joints", bad_joint(5.0))),
-    "imu_not_finite": ("not a number", lambda rig: setattr(rig, "imu", replace(rig.imu, angular_velocity=np.full(3, NAN)))),
+    "imu_not_finite": (
+        "not a number",
+        lambda rig: setattr(rig, "imu", replace(rig.imu, angular_velocity=np.full(3, NAN))),
+    ),
     "imu_implausible": ("length 0", lambda rig: setattr(rig, "imu", replace(rig.imu, orientation=np.zeros(4)))),
     "policy_not_finite": ("joint target", lambda rig: setattr(rig, "raw", np.full(12, np.inf))),
     "policy_shape": ("robot has 12 joints", lambda rig: setattr(rig, "raw", np.zeros(11))),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from jepa_ros.safety import SafetyFilter
@@ -19,8 +18,13 @@ STATES = {"passive", "stand_up", "stand", "walk", "stopping", "sit_down", "sit",
 GOALS = st.sampled_from([b"", b"a", b"b", b"c"])
 
 
-def vector(count: int) -> st.SearchStrategy[np.ndarray]:
-    return hnp.arrays(np.float64, count, elements=st.floats(-3, 3)) | hnp.arrays(np.float64, count, elements=ANY)
+@st.composite
+def vector(draw: st.DrawFn, count: int) -> np.ndarray:
+    """Values spread over ±4, and as often as not one among them that no sensor or model should give."""
+    values = np.random.default_rng(draw(st.integers(0, 1000))).uniform(-4.0, 4.0, count)
+    if draw(st.booleans()):
+        values[draw(st.integers(0, count - 1))] = draw(st.sampled_from([np.nan, np.inf, -np.inf, 1e300, -1e300, 7.0]))
+    return values
 
 
 class RandomCaller(RuleBasedStateMachine):
@@ -121,18 +125,22 @@ class RandomCaller(RuleBasedStateMachine):
     def any_camera(self, offset: float) -> None:
         self.filter.on_camera(self.now + offset)
 
-    @rule(raw=st.none() | vector(12), goal=GOALS)
-    def any_targets(self, raw: np.ndarray | None, goal: bytes) -> None:
+    @rule(many=st.lists(st.none() | vector(12), min_size=1, max_size=4), goal=GOALS)
+    def any_targets(self, many: list[np.ndarray | None], goal: bytes) -> None:
         self.walk_off(goal)
-        self.tick(raw, self.joints, np.zeros(len(self.names)))
+        for raw in many:
+            self.tick(raw, self.joints, np.zeros(len(self.names)))
 
-    @rule(position=vector(12), velocity=vector(12), goal=GOALS)
-    def any_state_for_the_command(self, position: np.ndarray, velocity: np.ndarray, goal: bytes) -> None:
+    @rule(position=vector(12), velocity=vector(12), near=st.booleans(), goal=GOALS)
+    def any_state_for_the_command(self, position: np.ndarray, velocity: np.ndarray, near: bool, goal: bytes) -> None:
         self.walk_off(goal)
-        self.tick(GO2.stance("walk"), JointState(position, velocity, np.zeros(12)), np.zeros(len(self.names)))
+        joints = JointState(np.clip(position, GO2.lower, GO2.upper) if near else position, 8 * velocity, np.zeros(12))
+        self.tick(GO2.stance("walk"), joints, np.zeros(len(self.names)))
 
     @rule(data=st.data(), offset=OFFSET)
     def any_action_and_time(self, data: st.DataObject, offset: float) -> None:
+        if data.draw(st.booleans()):
+            self.walk_off(b"a")
         self.tick(GO2.stance("walk"), None, data.draw(vector(len(self.names))))
         self.filter.update(self.now + offset)
 
@@ -143,5 +151,5 @@ class RandomCaller(RuleBasedStateMachine):
             assert sum(self.filter.counts.values()) >= len(self.filter.events)
 
 
-RandomCaller.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+RandomCaller.TestCase.settings = settings(max_examples=50, stateful_step_count=25, deadline=None)
 TestRandomCaller = RandomCaller.TestCase

@@ -1,0 +1,96 @@
+"""The simulated dog with the nodes that run the real one.
+
+ros2 launch jepa_ros sim.launch.py            (jepa-launch sim.launch.py where ROS's launch is not installed)
+"""
+
+from launch import LaunchDescription
+from launch.actions import (
+    DeclareLaunchArgument,
+    GroupAction,
+    LogInfo,
+    RegisterEventHandler,
+    SetEnvironmentVariable,
+    Shutdown,
+)
+from launch.conditions import IfCondition
+from launch.event_handlers import OnProcessExit
+from launch.substitutions import EqualsSubstitution, LaunchConfiguration, NotEqualsSubstitution, PathJoinSubstitution
+from launch_ros.actions import LifecycleNode, Node, PushRosNamespace
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
+
+SHARE = FindPackageShare("jepa_ros")
+
+ARGUMENTS = [
+    DeclareLaunchArgument("bundle", default_value=PathJoinSubstitution([SHARE, "bundles", "default"]), description="folder of the world model's bundle"),
+    DeclareLaunchArgument("robot", default_value="go2", description="name of a shipped robot, or path of a robot YAML"),
+    DeclareLaunchArgument("room", default_value="0", description="room of the simulator (its seed)"),
+    DeclareLaunchArgument("namespace", default_value="", description="namespace of every node"),
+    DeclareLaunchArgument("params_file", default_value=PathJoinSubstitution([SHARE, "config", "sim.yaml"]), description="parameters of the nodes"),
+    DeclareLaunchArgument("use_sim_time", default_value="false", description="take time from /clock; true when real_time_factor is not 1"),
+    DeclareLaunchArgument("real_time_factor", default_value="1.0", description="simulated seconds a second"),
+    DeclareLaunchArgument("autostart", default_value="true", description="configure and activate the lifecycle nodes"),
+    DeclareLaunchArgument("headless", default_value="true", description="render off screen with EGL; false uses the screen's OpenGL"),
+    DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn or error"),
+    DeclareLaunchArgument("record", default_value="", description="folder of an MCAP recording; empty records nothing"),
+]
+
+
+def generate_launch_description() -> LaunchDescription:
+    params_file = LaunchConfiguration("params_file")
+    use_sim_time = ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
+    autostart = ParameterValue(LaunchConfiguration("autostart"), value_type=bool)
+    common = {
+        "package": "jepa_ros",
+        "output": "screen",
+        "ros_arguments": ["--log-level", LaunchConfiguration("log_level")],
+    }
+    robot = {"robot": LaunchConfiguration("robot"), "use_sim_time": use_sim_time}
+    sim = Node(
+        executable="sim_dog",
+        name="sim_dog",
+        parameters=[
+            params_file,
+            {
+                "room": ParameterValue(LaunchConfiguration("room"), value_type=int),
+                "real_time_factor": ParameterValue(LaunchConfiguration("real_time_factor"), value_type=float),
+            },
+        ],
+        **common,
+    )
+    joint_command = LifecycleNode(
+        executable="joint_command",
+        name="joint_command",
+        namespace="",
+        parameters=[params_file, robot, {"autostart": autostart}],
+        **common,
+    )
+    watchdog = Node(executable="command_watchdog", name="command_watchdog", parameters=[params_file, robot], **common)
+    world_model = LifecycleNode(
+        executable="world_model",
+        name="world_model",
+        namespace="",
+        parameters=[
+            params_file,
+            {"bundle": LaunchConfiguration("bundle"), "use_sim_time": use_sim_time, "autostart": autostart},
+        ],
+        **common,
+    )
+    recorder = Node(
+        executable="recorder",
+        name="recorder",
+        parameters=[{"output": LaunchConfiguration("record"), "use_sim_time": use_sim_time}],
+        condition=IfCondition(NotEqualsSubstitution(LaunchConfiguration("record"), "")),
+        **common,
+    )
+    headless = SetEnvironmentVariable(
+        "MUJOCO_GL", "egl", condition=IfCondition(EqualsSubstitution(LaunchConfiguration("headless"), "true"))
+    )
+    nodes = GroupAction(
+        [PushRosNamespace(LaunchConfiguration("namespace")), sim, watchdog, joint_command, world_model, recorder]
+    )
+    # Without the dog there is nothing to run; a dead planner or commander is reported, and the safety of the others takes over.
+    ends = RegisterEventHandler(
+        OnProcessExit(target_action=sim, on_exit=[LogInfo(msg="the simulated dog has ended"), Shutdown(reason="sim_dog exited")])
+    )
+    return LaunchDescription([*ARGUMENTS, headless, ends, nodes])

@@ -1,0 +1,69 @@
+"""`command_watchdog`: damping when nobody commands the joints any more. No model, nothing heavy; a process of its own.
+
+Silent while `joint_commands` flow. Once it has seen a command, 50 ms of silence make it publish damping until they flow again,
+because a robot keeps its last command for ever.
+"""
+
+from __future__ import annotations
+
+import time
+
+from jepa_ros_msgs.msg import JointCommand
+from rclpy.node import Node
+
+from jepa_ros.robots import load_robot
+from jepa_ros.safety import CommandWatchdog
+from jepa_ros_nodes import qos
+from jepa_ros_nodes.conversions import fill_joint_command
+from jepa_ros_nodes.params import declare
+from jepa_ros_nodes.running_node import run
+from jepa_ros_nodes.ticking import Ticker
+
+NAME = "command_watchdog"
+_RATE_HZ = 100.0
+
+
+class CommandWatchdogNode(Node):
+    """Listens to commands; its own carry its name as frame_id and are not taken for somebody's."""
+
+    def __init__(self) -> None:
+        super().__init__(NAME)
+        robot = load_robot(declare(self, "robot", "go2", "name of a shipped robot, or path of a robot YAML"))
+        silence = declare(self, "silence", 0.05, "s without a command after which it damps", low=0.01, high=0.5)
+        self._watchdog = CommandWatchdog(robot, silence)
+        self._message = JointCommand(name=list(robot.joint_names))
+        self._message.header.frame_id = NAME
+        self._publish = self.create_publisher(JointCommand, "joint_commands", qos.COMMAND).publish
+        self.create_subscription(JointCommand, "joint_commands", self._on_command, qos.COMMAND)
+        self._ticker = Ticker(_RATE_HZ, self._tick, "watchdog")
+        self._ticker.start()
+
+    def _on_command(self, message: JointCommand) -> None:
+        if message.header.frame_id != NAME:
+            self._watchdog.on_command(time.monotonic())
+
+    def _tick(self, now: float) -> None:
+        was = self._watchdog.damping
+        command = self._watchdog.update(now)
+        if command is None:
+            if was:
+                self.get_logger().info("commands flow again")
+            return
+        if not was:
+            self.get_logger().error("no joint command any more: damping")
+        self._message.header.stamp = self.get_clock().now().to_msg()
+        fill_joint_command(self._message, command)
+        self._publish(self._message)
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._ticker.stop()
+
+
+def main() -> None:
+    """Entry point."""
+    run(CommandWatchdogNode)
+
+
+if __name__ == "__main__":
+    main()

@@ -26,8 +26,8 @@ def latent_distance(latents: Float32, goals: Float32) -> Float32:
 def arrival_energy(latents: Float32, runs: Runs, distance: Distance, seed: int = 0) -> float:
     """The energy under which a frame is at the goal: nine of ten frames at the goal region's edge lie above it.
 
-    The region is 0.25 m and 15°; its edge is a fifth to either side. This is the only use of true poses. Runs without them
-    (a real robot's: not finite), or too short to have such pairs, give the median energy between frames one step apart.
+    The region is 0.25 m and 15°; its edge is a fifth to either side. This is the only use of true poses. Runs without
+    them (a real robot's: not finite), or too short to have such pairs, give the median energy of frames one step apart.
     """
     first, second = np.random.default_rng(seed).integers(0, len(latents), (2, _PAIRS))
     apart = runs.poses[first].astype(np.float64) - runs.poses[second]

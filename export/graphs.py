@@ -28,7 +28,7 @@ def write_graph(module: nn.Module, inputs: dict[str, Tensor], output: str, path:
 
     Args:
         module: takes the inputs in their order.
-        inputs: example tensors by the names they get; their first dimension must be above 1 (a size of 1 would be fixed).
+        inputs: example tensors by the names they get; their first dimension must be above 1 (1 would be fixed).
         output: the name the output gets.
         path: `.onnx` file to write.
     """

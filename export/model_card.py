@@ -48,13 +48,10 @@ def _read(path: Path, parse: Any) -> Any:
 
 
 def _head(manifest: Manifest) -> list[str]:
-    action = ", ".join(
-        f"{name} {low:g} … {high:g} {unit}"
-        for name, unit, low, high in zip(
-            manifest.action.names, manifest.action.units, manifest.action.low, manifest.action.high, strict=True
-        )
-    )
-    camera = manifest.camera
+    spec, camera, timing = manifest.action, manifest.camera, manifest.timing
+    parts = zip(spec.names, spec.units, spec.low, spec.high, strict=True)
+    action = ", ".join(f"{name} {low:g} … {high:g} {unit}" for name, unit, low, high in parts)
+    energy = ", ".join(f"{term.weight:g} × {term.source} ({term.steps} steps)" for term in manifest.cost)
     fov = f", horizontal field of view {camera.horizontal_fov_rad:.3f} rad" if camera.horizontal_fov_rad else ""
     return [
         f"# World model `{manifest.name}`",
@@ -62,50 +59,51 @@ def _head(manifest: Manifest) -> list[str]:
         f"Family `{manifest.family}`; {manifest.source}. Licence {manifest.licence}.",
         "",
         f"- Sees: one RGB camera, {camera.width} × {camera.height}{fov}.",
-        f"- Acts: {action}, one action every {manifest.timing.step_s:g} s.",
+        f"- Acts: {action}, one action every {timing.step_s:g} s.",
         f"- Latent: {manifest.latent.shape[0]} numbers; the predictor sees the last {manifest.predictor.max_context}.",
-        f"- Energy: {', '.join(f'{t.weight:g} × {t.source} ({t.steps} steps)' for t in manifest.cost)}; "
-        f"arrival below {manifest.calibration.arrival_energy:.3g}.",
+        f"- Energy: {energy}; arrival below {manifest.calibration.arrival_energy:.3g}.",
         "",
     ]
 
 
+def _table(rows: dict[str, str]) -> list[str]:
+    return ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items()), ""]
+
+
 def _recipe(recipe: dict[str, Any], figures: dict[str, Any]) -> list[str]:
+    rows = {
+        "frame passes": f"{figures['frames']:,}",
+        "time": f"{figures['seconds'] / 60:.0f} minutes",
+        "batch": f"{recipe['batch']} windows of {recipe['window']} frames",
+        "prediction": f"squared error over a self-fed rollout of {recipe['horizon']} steps",
+        "against collapse": f"{recipe['regulariser_weight']:g} × {recipe['regulariser']}",
+        "optimiser": f"AdamW, {recipe['learning_rate']:g}, cosine, {figures['iteration']:,} steps",
+        "weights": f"moving average, {recipe['ema']:g} a step",
+        "seed": str(recipe["seed"]),
+    }
     return [
         "## Data and recipe",
         "",
-        "Runs of random commands in one furnished room of the simulator (`python -m jepa_ros_simulation.collect`); the last 20",
-        "runs were held out. No rewards and no poses are used in training. Encoder and predictor learn together: squared error",
-        f"over a self-fed rollout of {recipe['horizon']} steps plus {recipe['regulariser_weight']:g} × {recipe['regulariser']}.",
+        "Runs of random commands in one furnished room of the simulator (`jepa_ros_simulation.collect`); the last",
+        "ones were held out. Encoder and predictor learn together, without rewards, poses, a teacher or negatives.",
         "",
-        "| | |",
-        "|---|---|",
-        f"| frame passes | {figures['frames']:,} |",
-        f"| time | {figures['seconds'] / 60:.0f} minutes |",
-        f"| batch | {recipe['batch']} windows of {recipe['window']} frames |",
-        f"| optimiser | AdamW, {recipe['learning_rate']:g}, cosine, {figures['iteration']:,} steps |",
-        f"| weights | moving average, {recipe['ema']:g} a step |",
-        f"| seed | {recipe['seed']} |",
-        "",
+        *_table(rows),
     ]
 
 
 def _figures(held_out: dict[str, Any]) -> list[str]:
-    error = held_out["open_loop"]
-    probe = ", ".join(f"{name} {value:.3f}" for name, value in held_out["probe_r2"].items())
-    return [
-        "## Figures on held-out runs",
-        "",
-        "| | |",
-        "|---|---|",
-        f"| standard deviation of the latent | {held_out['std']:.2f} |",
-        f"| effective rank | {held_out['effective_rank']:.1f} |",
-        f"| linear probe, R² (a diagnostic; poses are not trained on) | {probe} |",
-        f"| Spearman, latent distance against pose distance | {held_out['spearman']:.2f} |",
-        f"| prediction error at step 1, beside copying the last latent | {error['model'][0]:.4f}, {error['copy_last'][0]:.4f} |",
-        f"| prediction error at step 8, beside copying the last latent | {error['model'][-1]:.4f}, {error['copy_last'][-1]:.4f} |",
-        "",
-    ]
+    model, copy_last = held_out["open_loop"]["model"], held_out["open_loop"]["copy_last"]
+    rows = {
+        "standard deviation of the latent": f"{held_out['std']:.2f}",
+        "effective rank": f"{held_out['effective_rank']:.1f}",
+        "linear probe of the pose, R²": ", ".join(
+            f"{name} {value:.3f}" for name, value in held_out["probe_r2"].items()
+        ),
+        "Spearman, latent distance against pose distance": f"{held_out['spearman']:.2f}",
+        "prediction error at step 1, copying the last latent": f"{model[0]:.4f}, {copy_last[0]:.4f}",
+        "prediction error at step 8, copying the last latent": f"{model[-1]:.4f}, {copy_last[-1]:.4f}",
+    }
+    return ["## Figures on held-out runs", "", *_table(rows)]
 
 
 def _drives(found: dict[str, Any] | None) -> list[str]:
@@ -140,6 +138,6 @@ def _limits() -> list[str]:
     return [
         "## Limits",
         "",
-        "It knows one room, seen by one camera at one height, with a hidden robot, no sensor noise and nobody walking through.",
+        "It knows one room, seen by one camera at one height, without the robot in view, sensor noise or people.",
         "In another room its goals mean nothing: collect runs there and train again (`docs/train.md`).",
     ]

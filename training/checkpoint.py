@@ -32,7 +32,7 @@ def read_state(path: Path) -> dict[str, Any]:
             f"checkpoint {path}: no such file; train with `python -m jepa_ros_training.train`"
         ) from error
     except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
-        raise JepaRosError(f"checkpoint {path}: not a readable checkpoint ({str(error).splitlines()[0]})") from error
+        raise JepaRosError(f"checkpoint {path}: not a readable checkpoint ({_line(error)})") from error
     if not isinstance(state, dict):
         raise JepaRosError(f"checkpoint {path}: holds a {type(state).__name__}, not a dictionary of weights")
     return state
@@ -49,5 +49,10 @@ def load_average(path: Path) -> WorldModel:
         model = WorldModel(ModelConfig(**state["config"]))
         model.load_state_dict(state["average"])
     except (KeyError, TypeError, RuntimeError) as error:
-        raise JepaRosError(f"checkpoint {path}: not one of this family ({str(error).splitlines()[0]})") from error
+        raise JepaRosError(f"checkpoint {path}: not one of this family ({_line(error)})") from error
     return model.eval()
+
+
+def _line(error: Exception) -> str:
+    """An error's first line: torch's own go on for pages."""
+    return (str(error) or type(error).__name__).splitlines()[0]

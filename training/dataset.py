@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def read_runs(folder: Path, part: slice = slice(None)) -> Runs:
                 actions.append(run["actions"].astype(np.float32))
                 poses.append(run["poses"].astype(np.float32))
                 steps.add(float(run["step_s"]))
-        except (KeyError, ValueError, OSError) as error:
+        except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
             raise JepaRosError(f"run file {path}: {error}; collect it again or remove it") from error
         if not len(images[-1]) == len(actions[-1]) == len(poses[-1]):
             raise JepaRosError(f"run file {path}: images, actions and poses differ in length")

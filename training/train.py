@@ -1,8 +1,8 @@
 """Train the default world model from recorded runs: `python -m jepa_ros_training.train`.
 
-Encoder and predictor learn together: squared error over a self-fed rollout of several steps, gradients through both sides
-(no teacher, no stop-gradient), plus SIGReg against collapse. Several rollouts start in each window, so that every encoded
-frame is the target of many predictions. Resumable: a checkpoint holds everything, and is replaced atomically.
+Encoder and predictor learn together: squared error over a self-fed rollout of several steps, gradients through both
+sides (no teacher, no stop-gradient), plus SIGReg against collapse. Several rollouts start in each window, so that every
+encoded frame is the target of many predictions. Resumable: a checkpoint holds everything, and is replaced atomically.
 """
 
 from __future__ import annotations

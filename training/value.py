@@ -1,8 +1,8 @@
 """A steps-to-go head on a trained world model's frozen latents: `python -m jepa_ros_training.value`.
 
 Expectile regression with hindsight goals (IQL, Kostrikov 2021, section 4.2; goal-conditioned as in HIQL, Park 2023,
-section 4): any frame later in a run is a goal that was reached, and the optimistic expectile finds the shortest way among
-the ways seen. No rewards and no poses.
+section 4): any frame later in a run is a goal that was reached, and the optimistic expectile finds the shortest way
+among the ways seen. No rewards and no poses.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Transitions:
 
 
 def imagine(model: WorldModel, runs: Runs, seen: Tensor, steps: int, rng: np.random.Generator) -> Tensor:
-    """A prediction of each frame's latent from 1 to `steps` steps before, `[N, D]`; the latent itself where none fits."""
+    """A prediction of each frame's latent from 1 to `steps` steps before, `[N, D]`; the latent where none fits."""
     context = model.config.context
     imagined = seen.clone()
     starts = rng.permutation(runs.starts(context + steps))

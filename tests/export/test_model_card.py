@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from jepa_ros_export.cli import app
+from jepa_ros_export.model_card import write_model_card
+from typer.testing import CliRunner
+
+from jepa_ros.errors import JepaRosError
+
+from .tiny_models import trained
+
+HELD_OUT = {
+    "std": 0.9,
+    "effective_rank": 11.0,
+    "probe_r2": {"x": 0.97, "y": 0.98},
+    "spearman": 0.9,
+    "open_loop": {"model": [0.004, 0.02], "copy_last": [0.01, 0.3]},
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    found = trained(tmp_path)
+    arguments = ["--checkpoint", found.checkpoint, "--value", found.value, "--data", found.data, "--hold-out", "1"]
+    result = CliRunner().invoke(app, ["sigreg-jepa", "--out", str(tmp_path / "tiny"), *map(str, arguments)])
+    assert result.exit_code == 0, result.output
+    recipe = {
+        "batch": 64,
+        "window": 16,
+        "horizon": 8,
+        "learning_rate": 1e-3,
+        "ema": 0.998,
+        "seed": 0,
+        "regulariser": "sigreg",
+        "regulariser_weight": 3.0,
+    }
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    lines = [{"frames": 512, "seconds": 60.0, "iteration": 1, "held_out": HELD_OUT}, {"frames": 1024, "iteration": 2}]
+    (tmp_path / "log.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    return tmp_path
+
+
+def test_the_card_holds_the_figures_of_the_log(folder):
+    text = write_model_card(folder / "tiny", folder).read_text()
+    assert "# World model `tiny`" in text
+    assert "| frame passes | 512 |" in text
+    assert "x 0.970, y 0.980" in text
+    assert "3 × sigreg" in text
+    assert "Not evaluated" in text
+
+
+def test_the_card_holds_an_evaluation(folder):
+    drives = {
+        "episodes": 200,
+        "success_rate": 0.9,
+        "ci95": [0.85, 0.93],
+        "baselines": {"noop": 0.0, "oracle": {"success_rate": 1.0}},
+    }
+    (folder / "out.json").write_text(json.dumps(drives))
+    arguments = ["model-card", "--bundle", folder / "tiny", "--training", folder, "--evaluation", folder / "out.json"]
+    result = CliRunner().invoke(app, [str(part) for part in arguments])
+    assert result.exit_code == 0, result.output
+    text = (folder / "tiny" / "README.md").read_text()
+    assert "| this bundle | 0.900 | 0.850 … 0.930 |" in text
+    assert "| oracle | 1.000 | |" in text
+
+
+def test_a_card_needs_a_log(folder):
+    (folder / "log.jsonl").write_text('{"frames": 3}')
+    with pytest.raises(JepaRosError, match="no held-out figures"):
+        write_model_card(folder / "tiny", folder)
+
+
+def test_an_evaluation_of_something_else_is_refused(folder):
+    (folder / "out.json").write_text('{"episodes": 3}')
+    with pytest.raises(JepaRosError, match="the evaluation lacks 'ci95'"):
+        write_model_card(folder / "tiny", folder, folder / "out.json")

@@ -1,0 +1,41 @@
+"""A tiny checkpoint, value head and held-out runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jepa_ros_training.checkpoint import write_atomically
+from jepa_ros_training.dataset import Runs, read_runs
+from jepa_ros_training.model import ModelConfig, WorldModel
+from jepa_ros_training.value import ValueConfig, ValueHead
+
+from ..training.synthetic_runs import write_runs
+
+TINY = ModelConfig(image=16, latent=6, channels=(4, 8), hidden=16, width=16, blocks=1)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What an export starts from."""
+
+    checkpoint: Path
+    value: Path
+    data: Path
+    runs: Runs
+
+
+def trained(folder: Path, poses: bool = True) -> Trained:
+    """Write random weights as if they had been trained."""
+    torch.manual_seed(0)
+    model, head = WorldModel(TINY), ValueHead(ValueConfig(latent=6, width=16, embedding=8))
+    for weights in (model.predictor.leave.weight, model.predictor.blocks[0].modulation.weight):
+        torch.nn.init.normal_(weights, std=0.1)
+    data = write_runs(folder / "data", count=3, length=40, poses=poses)
+    runs = read_runs(data)
+    model.spread_latents(torch.from_numpy(runs.images))
+    checkpoint, value = folder / "checkpoint.pt", folder / "value.pt"
+    write_atomically({"config": TINY.as_dict(), "average": model.state_dict()}, checkpoint)
+    write_atomically({"config": head.config.as_dict(), "head": head.state_dict()}, value)
+    return Trained(checkpoint, value, data, runs)

@@ -20,7 +20,7 @@ from jepa_ros_nodes.running_node import run
 from jepa_ros_nodes.ticking import Ticker
 
 NAME = "command_watchdog"
-_RATE_HZ = 100.0
+_RATE_HZ = 200.0
 
 
 class CommandWatchdogNode(Node):
@@ -49,11 +49,11 @@ class CommandWatchdogNode(Node):
             if was:
                 self.get_logger().info("commands flow again")
             return
-        if not was:
-            self.get_logger().error("no joint command any more: damping")
         self._message.header.stamp = self.get_clock().now().to_msg()
         fill_joint_command(self._message, command)
         self._publish(self._message)
+        if not was:
+            self.get_logger().error("no joint command any more: damping")
 
     def close(self) -> None:
         """Stop watching."""

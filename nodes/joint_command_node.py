@@ -31,6 +31,7 @@ from jepa_ros_nodes.running_node import run
 from jepa_ros_nodes.ticking import Ticker
 
 REQUESTS = ("stand", "walk", "stop", "sit", "damp", "recover")
+_STEADY_S = 2.0  # joint states must have come without a gap for so long before the dog stands up by itself
 _RESTING = (State.PASSIVE.value, State.SIT.value, State.DAMP.value)
 
 
@@ -44,7 +45,7 @@ class JointCommandNode(LifecycleNode):
         self._rate = declare(self, "control_rate", 100.0, "rate of joint_commands in Hz", low=50.0, high=1000.0)
         self._actions = declare(self, "action_names", ["vx", "vy", "wz"], "what the plan's actions are: velocities or joints")
         self._step = declare(self, "step", 0.2, "model step in s; for direct joint motion", low=0.01, high=2.0)
-        self._auto_stand = declare(self, "auto_stand", False, "stand up by itself once joints and inertial unit are heard")
+        self._auto_stand = declare(self, "auto_stand", False, "stand up by itself once joint states come steadily")
         self._auto_walk = declare(self, "auto_walk", False, "permit walking once it stands, without ~/walk")
         self._ticker: Ticker | None = None
 
@@ -82,6 +83,7 @@ class JointCommandNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Begin the control loop. Nothing is sent before somebody asks to stand."""
         self._stood = self._walked = False
+        self._steady_since = time.monotonic()
         self._ticker = Ticker(self._rate, self._tick, "control")
         self._ticker.start()
         return super().on_activate(state)
@@ -152,7 +154,7 @@ class JointCommandNode(LifecycleNode):
 
     def _tick(self, now: float) -> None:
         decision = self._safety.update(now)
-        self._start_by_itself(decision)
+        self._start_by_itself(now, decision)
         joints, imu = self._joints, self._imu
         raw: Float64 | None = None
         if decision.use_policy and joints is not None and imu is not None:
@@ -183,9 +185,12 @@ class JointCommandNode(LifecycleNode):
         self._publish_applied(self._applied)
         return raw
 
-    def _start_by_itself(self, decision: Decision) -> None:
+    def _start_by_itself(self, now: float, decision: Decision) -> None:
         """What the parameters auto_stand and auto_walk ask for, once each."""
-        if self._auto_stand and not self._stood and decision.state == State.PASSIVE.value:
+        if self._safety.ages(now).joint_state > 0.1:
+            self._steady_since = now
+        steady = now - self._steady_since >= _STEADY_S
+        if self._auto_stand and not self._stood and steady and decision.state == State.PASSIVE.value:
             self._stood = self._safety.request("stand").accepted
         if self._auto_walk and not self._walked and decision.state == State.STAND.value:
             self._walked = self._safety.request("walk").accepted

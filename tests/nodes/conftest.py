@@ -1,0 +1,106 @@
+"""Real nodes in processes of their own, over real DDS in shared memory, in a domain that no other run uses."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed: run `make setup`")
+
+_ROOT = Path(__file__).resolve().parents[2]
+_PROFILE = str(_ROOT / "config" / "fastdds_shm.xml")
+os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 99)
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "SUBNET"
+os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = _PROFILE
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+
+
+class Rig:
+    """Starts nodes as processes and listens to them with a probe node in this one."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context)
+        self.probe = Node("probe", context=self.context)
+        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor.add_node(self.probe)
+        self.heard: dict[str, list[tuple[float, Any]]] = {}
+
+    def start(self, node: str, **parameters: object) -> subprocess.Popen[bytes]:
+        """Run `jepa_ros_nodes.<node>_node` with parameters."""
+        command = [sys.executable, "-m", f"jepa_ros_nodes.{node}_node", "--ros-args"]
+        for name, value in parameters.items():
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            command += ["-p", f"{name}:={text}"]
+        log = (self._folder / f"{node}.log").open("w")
+        self.processes[node] = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        return self.processes[node]
+
+    def log(self, node: str) -> str:
+        """What a node has printed so far."""
+        return (self._folder / f"{node}.log").read_text()
+
+    def kill(self, node: str) -> float:
+        """Kill -9, and the wall time at which it happened."""
+        self.processes[node].send_signal(signal.SIGKILL)
+        at = time.time()
+        self.processes[node].wait()
+        return at
+
+    def listen(self, kind: Any, topic: str, qos: Any) -> list[tuple[float, Any]]:
+        """Messages of a topic with the wall time of their receipt, from now on."""
+        rows: list[tuple[float, Any]] = []
+        self.heard[topic] = rows
+        self.probe.create_subscription(kind, topic, lambda message: rows.append((time.time(), message)), qos)
+        return rows
+
+    def spin(self, seconds: float) -> None:
+        """Let messages in for a while."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._executor.spin_once(timeout_sec=min(left, 0.05))
+
+    def wait(self, what: str, ready: Callable[[], Any], seconds: float = 30.0) -> Any:
+        """Let messages in until `ready()` is true; fails the test with the nodes' logs otherwise."""
+        until = time.monotonic() + seconds
+        while not (found := ready()):
+            if time.monotonic() > until:
+                logs = "\n".join(f"--- {node}\n{self.log(node)[-1500:]}" for node in self.processes)
+                pytest.fail(f"waited {seconds} s for {what}\n{logs}")
+            self._executor.spin_once(timeout_sec=0.02)
+        return found
+
+    def result(self, future: Any, what: str, seconds: float = 30.0) -> Any:
+        """The result of a service or action call."""
+        self.wait(what, future.done, seconds)
+        return future.result()
+
+    def close(self) -> None:
+        """End every process and the probe."""
+        for process in self.processes.values():
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+        self._executor.shutdown()
+        self.probe.destroy_node()
+        rclpy.shutdown(context=self.context)
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    found = Rig(tmp_path)
+    yield found
+    found.close()

@@ -1,0 +1,110 @@
+"""Dead processes: the dog stops upright when its planner dies, and is damped when its commander dies."""
+
+from __future__ import annotations
+
+import math
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jepa_ros_msgs.action import ReachGoal
+from jepa_ros_msgs.msg import ActionChunk, AppliedAction, JointCommand, SafetyStatus
+from nav_msgs.msg import Odometry
+from rclpy.action import ActionClient
+from sensor_msgs.msg import JointState
+from std_srvs.srv import Trigger
+
+from jepa_ros.robots import load_robot
+from jepa_ros_nodes import qos
+from jepa_ros_nodes.conversions import JointOrder, image_to_message, seconds
+from jepa_ros_simulation.dog import DogSim
+from jepa_ros_simulation.rooms import Room
+
+from .conftest import Rig
+
+pytestmark = pytest.mark.dds
+BUNDLE = Path(__file__).resolve().parents[2] / "bundles" / "default"
+
+
+def walking(rig: Rig) -> None:
+    """Bring the whole chain up and the dog to a walk, toward a view it will not reach within the test."""
+    statuses = rig.listen(SafetyStatus, "safety_status", qos.COMMAND)
+    odometry = rig.listen(Odometry, "ground_truth/odom", qos.SENSOR)
+    rig.start("sim_dog", start="[-1.0,-1.2,0.8]")
+    rig.start("command_watchdog")
+    rig.start("joint_command")
+    rig.start("world_model", bundle=BUNDLE)
+    client = ActionClient(rig.probe, ReachGoal, "reach_goal")
+    rig.wait("reach_goal", client.server_is_ready)
+    rig.wait("joint states", lambda: statuses and statuses[-1][1].joint_state_age < 0.1)
+    for request in ("stand", "walk"):
+        service = rig.probe.create_client(Trigger, f"joint_command/{request}")
+        rig.wait(request, service.service_is_ready)
+        answer = rig.result(service.call_async(Trigger.Request()), request)
+        assert answer.success, answer.message
+    rig.wait("the dog to stand", lambda: statuses and statuses[-1][1].state == "stand")
+    sim = DogSim(Room(0))
+    sim.reset(1.2, 0.6, 0.8)
+    view = sim.render()
+    sim.close()
+    goal = ReachGoal.Goal(kind=ReachGoal.Goal.IMAGE, image=image_to_message(view), tolerance=-1.0)
+    handle = rig.result(client.send_goal_async(goal), "the goal to be accepted")
+    assert handle.accepted
+    rig.wait("the dog to move", lambda: odometry and odometry[-1][1].twist.twist.linear.x > 0.15)
+    assert statuses[-1][1].state == "walk"
+
+
+def tilt(message: Odometry) -> float:
+    """Angle in rad between the body's up and the world's."""
+    q = message.pose.pose.orientation
+    return math.acos(max(-1.0, min(1.0, 1 - 2 * (q.x * q.x + q.y * q.y))))
+
+
+def test_killed_planner_stops_the_dog_upright(rig: Rig) -> None:
+    plans = rig.listen(ActionChunk, "plan", qos.COMMAND)
+    applied = rig.listen(AppliedAction, "applied_action", qos.COMMAND)
+    walking(rig)
+    odometry, statuses = rig.heard["ground_truth/odom"], rig.heard["safety_status"]
+    killed = rig.kill("world_model")
+    rig.spin(4.0)
+    ends = seconds(plans[-1][1].valid_until)
+    assert ends > killed - 0.05
+    moved = [at for at, message in applied if at < ends and np.any(message.values)]
+    assert moved, "the plan was not carried out to its end"
+    stopped = next(at for at, message in applied if at > killed and not np.any(message.values))
+    assert stopped - ends < 0.1
+    after = [(at, message) for at, message in odometry if at > ends]
+    assert max(tilt(message) for _, message in after) < math.radians(15)
+    assert max(message.twist.twist.linear.x for at, message in after if at > ends + 2.0) < 0.08
+    final = statuses[-1][1]
+    assert final.state in ("stopping", "stand")
+    assert "plan stale" in final.reason
+    assert "plan_stale" in final.event_reasons
+    assert "plan_stale" in rig.log("joint_command")
+
+
+def test_killed_commander_leaves_damping_on_the_wire(rig: Rig) -> None:
+    commands = rig.listen(JointCommand, "joint_commands", qos.COMMAND)
+    walking(rig)
+    killed = rig.kill("joint_command")
+    rig.spin(1.0)
+    after = [(at, message) for at, message in commands if at > killed and message.header.frame_id == "command_watchdog"]
+    assert after, "no damping came"
+    assert after[0][0] - killed < 0.1
+    assert not np.any(after[0][1].kp)
+    assert np.all(np.asarray(after[0][1].kd) > 0)
+    assert after[-1][0] > killed + 0.8, "damping must go on"
+    assert "damping" in rig.log("command_watchdog")
+
+
+def test_interrupted_commander_sits_before_it_leaves(rig: Rig) -> None:
+    joints = rig.listen(JointState, "joint_states", qos.SENSOR)
+    walking(rig)
+    process = rig.processes["joint_command"]
+    process.send_signal(signal.SIGINT)
+    rig.wait("joint_command to end", lambda: process.poll() is not None, 12.0)
+    assert process.returncode == 0
+    robot = load_robot("go2")
+    posture = JointOrder(robot).joint_state(joints[-1][1]).position
+    assert np.abs(posture - robot.stance("sit")).max() < 0.35

@@ -29,7 +29,7 @@ class ActionMagnitude:
         self._limit = np.float32(_above_zero("limit", limit))
         self._columns = None if columns is None else list(columns)
 
-    def __call__(self, latents: Float32, actions: Float32) -> Float32:  # noqa: ARG002 - an objective gets both
+    def __call__(self, latents: Float32, actions: Float32) -> Float32:
         """How far the largest norm over the horizon passes the limit, `[B]`."""
         chosen = actions if self._columns is None else actions[..., self._columns]
         largest = np.linalg.norm(chosen, axis=2).max(axis=1)
@@ -44,7 +44,7 @@ class ActionChange:
         for value in self._limit.reshape(-1):
             _above_zero("limit", float(value))
 
-    def __call__(self, latents: Float32, actions: Float32) -> Float32:  # noqa: ARG002 - an objective gets both
+    def __call__(self, latents: Float32, actions: Float32) -> Float32:
         """How far the largest change passes its limit, `[B]`; 0 for a horizon of one step."""
         excess = np.abs(np.diff(actions, axis=1)) - self._limit
         return np.asarray(np.max(excess, axis=(1, 2), initial=0), dtype=np.float32)
@@ -64,7 +64,7 @@ class KeepAway:
             raise PlanningError(f"keep-away latents must be finite and shaped [N, D], got shape {self._avoid.shape}")
         self._radius = np.float32(_above_zero("radius", radius))
 
-    def __call__(self, latents: Float32, actions: Float32) -> Float32:  # noqa: ARG002 - an objective gets both
+    def __call__(self, latents: Float32, actions: Float32) -> Float32:
         """How far the nearest approach over the horizon falls short of the radius, `[B]`."""
         nearest: Float32 = np.full(len(latents), np.inf, dtype=np.float32)
         for avoid in self._avoid:

@@ -37,7 +37,9 @@ class PlaceMemory:
         if not name:
             raise JepaRosError("a place needs a name")
         if latent.shape != (self._dim,) or not np.isfinite(latent).all():
-            raise JepaRosError(f"place {name!r}: its latent must be {self._dim} finite numbers, not {list(latent.shape)}")
+            raise JepaRosError(
+                f"place {name!r}: its latent must be {self._dim} finite numbers, not {list(latent.shape)}"
+            )
         self._places[name] = latent.astype(np.float32)
 
     def recall(self, name: str) -> Float32:
@@ -67,7 +69,11 @@ class PlaceMemory:
         partial = path.with_name(f".{path.name}.partial")
         with partial.open("wb") as file:
             names = np.array(self.names, dtype=np.str_)
-            latents = np.stack([self._places[name] for name in self.names]) if self._places else np.zeros((0, self._dim), np.float32)
+            latents = (
+                np.stack([self._places[name] for name in self.names])
+                if self._places
+                else np.zeros((0, self._dim), np.float32)
+            )
             np.savez(file, bundle=np.array(self._bundle), names=names, latents=latents)
             file.flush()
             os.fsync(file.fileno())

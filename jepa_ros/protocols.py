@@ -1,4 +1,5 @@
-"""The five small interfaces that hold the core together. Anyone's model, cost, planner, motion or safety enters through one."""
+"""The five small interfaces that hold the core together. Anyone's model, cost, planner, motion or safety enters
+through one."""
 
 from __future__ import annotations
 
@@ -69,7 +70,12 @@ class SafetyFilter(Protocol):
         ...
 
     def command(
-        self, now: float, decision: Decision, raw_targets: Float64 | None, joint_state: JointState | None, imu: Imu | None
+        self,
+        now: float,
+        decision: Decision,
+        raw_targets: Float64 | None,
+        joint_state: JointState | None,
+        imu: Imu | None,
     ) -> JointCommand | None:
         """A command that is finite and within limits, or damping, or None while nothing may be sent."""
         ...

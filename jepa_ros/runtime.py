@@ -31,7 +31,9 @@ def choose_providers(requested: tuple[str, ...] | None = None) -> tuple[str, ...
         return tuple(name for name in _PREFERRED if name in available)
     missing = [name for name in requested if name not in available]
     if missing:
-        raise ModelError(f"provider {', '.join(missing)} is not installed; this ONNX Runtime has {', '.join(available)}")
+        raise ModelError(
+            f"provider {', '.join(missing)} is not installed; this ONNX Runtime has {', '.join(available)}"
+        )
     return requested
 
 
@@ -90,7 +92,9 @@ class Session:
 class BoundRun:
     """A session tied to fixed buffers: write the inputs in place, call it, read the outputs in place."""
 
-    def __init__(self, session: onnxruntime.InferenceSession, inputs: dict[str, Array], outputs: dict[str, Array]) -> None:
+    def __init__(
+        self, session: onnxruntime.InferenceSession, inputs: dict[str, Array], outputs: dict[str, Array]
+    ) -> None:
         self._session, self._keep = session, (inputs, outputs)
         self._binding = session.io_binding()
         for name, array in inputs.items():

@@ -1,4 +1,5 @@
-"""Small immutable values that pass between rooms. Arrays are in `RobotModel.joint_names` order, SI units, REP-103 axes."""
+"""Small immutable values that pass between rooms. Arrays are in `RobotModel.joint_names` order, SI units, REP-103
+axes."""
 
 from __future__ import annotations
 

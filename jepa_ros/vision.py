@@ -1,4 +1,5 @@
-"""Camera messages → the encoder's input, exactly as the manifest says. Everything here is uint8 RGB; scaling is in the graph."""
+"""Camera messages → the encoder's input, exactly as the manifest says. Everything here is uint8 RGB; scaling is in
+the graph."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ _INTERPOLATION = {
 
 @dataclass(frozen=True)
 class ImageMessage:
-    """The fields of sensor_msgs/Image that matter, without ROS. `step` is the length of a row in bytes, padding included."""
+    """The fields of sensor_msgs/Image that matter, without ROS. `step` is the length of a row in bytes, padding
+    included."""
 
     encoding: str
     width: int
@@ -65,7 +67,9 @@ def decode(message: ImageMessage) -> UInt8:
     if size == 2 and width % 2:
         raise ImageError(f"image encoding {message.encoding} needs an even width, not {width}")
     if step < width * size:
-        raise ImageError(f"image step is {step} bytes, a row of {width} pixels in {message.encoding} takes {width * size}")
+        raise ImageError(
+            f"image step is {step} bytes, a row of {width} pixels in {message.encoding} takes {width * size}"
+        )
     data = np.frombuffer(message.data, dtype=np.uint8)
     if len(data) < height * step - (step - width * size):
         raise ImageError(f"image data is {len(data)} bytes, {height} rows of {step} bytes need {height * step}")
@@ -84,7 +88,9 @@ def decode_compressed(data: bytes | bytearray | memoryview | UInt8, format_: str
     encoded = np.frombuffer(data, dtype=np.uint8)
     image = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION) if len(encoded) else None
     if image is None:
-        raise ImageError(f"compressed image ({format_ or 'no format given'}, {len(encoded)} bytes) is not a whole JPEG or PNG")
+        raise ImageError(
+            f"compressed image ({format_ or 'no format given'}, {len(encoded)} bytes) is not a whole JPEG or PNG"
+        )
     if image.dtype != np.uint8:
         raise ImageError(f"compressed image ({format_}) has more than 8 bits a channel")
     channels = 1 if image.ndim == 2 else image.shape[2]
@@ -123,7 +129,9 @@ class Preprocessor:
     def _crop(self, image: UInt8) -> UInt8:
         height, width = image.shape[:2]
         top, bottom, left, right = self._camera.crop
-        image = image[round(top * height) : height - round(bottom * height), round(left * width) : width - round(right * width)]
+        image = image[
+            round(top * height) : height - round(bottom * height), round(left * width) : width - round(right * width)
+        ]
         if image.size == 0:
             raise ImageError(f"image of {width}×{height} pixels has nothing left after the bundle's crop")
         return image
@@ -144,7 +152,9 @@ class Preprocessor:
         wide, high = max(round(width * scale), 1), max(round(height * scale), 1)
         framed = np.zeros((self._size[1], self._size[0], 3), np.uint8)
         left, top = (self._size[0] - wide) // 2, (self._size[1] - high) // 2
-        framed[top : top + high, left : left + wide] = cv2.resize(image, (wide, high), interpolation=self._interpolation)
+        framed[top : top + high, left : left + wide] = cv2.resize(
+            image, (wide, high), interpolation=self._interpolation
+        )
         return framed
 
     def check_field_of_view(self, horizontal_rad: float) -> None:
@@ -157,7 +167,8 @@ class Preprocessor:
         if expected is None:
             return
         off, tolerance = abs(horizontal_rad - expected), self._camera.fov_tolerance_rad
-        text = f"the camera sees {np.degrees(horizontal_rad):.0f}° across, the bundle was trained with {np.degrees(expected):.0f}°"
+        seen, trained = np.degrees(horizontal_rad), np.degrees(expected)
+        text = f"the camera sees {seen:.0f}° across, the bundle was trained with {trained:.0f}°"
         if off > 3 * tolerance:
             raise ImageError(f"{text}; crop or change the lens, or train for this camera")
         if off > tolerance:

@@ -52,7 +52,9 @@ class OnnxWorldModel:
         self.context = manifest.predictor.max_context
         self._encoder = Session(bundle.file(ENCODER), threads, providers)
         self._predictor = Session(bundle.file(PREDICTOR), threads, providers)
-        self._heads = {name: Session(bundle.file(head.file), threads, providers) for name, head in manifest.heads.items()}
+        self._heads = {
+            name: Session(bundle.file(head.file), threads, providers) for name, head in manifest.heads.items()
+        }
         self._steps: dict[int, _Step] = {}
         self._image = np.zeros((1, manifest.camera.height, manifest.camera.width, manifest.camera.channels), np.uint8)
         self._latent = np.zeros((1, self.latent_dim), np.float32)
@@ -71,7 +73,9 @@ class OnnxWorldModel:
             ModelError: a frame of another size, or a latent that is not a number.
         """
         if frame.shape != self._image.shape[1:] or frame.dtype != np.uint8:
-            raise ModelError(f"encoder: takes uint8 {list(self._image.shape[1:])}, not {frame.dtype} {list(frame.shape)}")
+            raise ModelError(
+                f"encoder: takes uint8 {list(self._image.shape[1:])}, not {frame.dtype} {list(frame.shape)}"
+            )
         self._image[0] = frame
         self._encode_one()
         return _finite(self._latent[0].copy(), "the encoder returned")
@@ -81,7 +85,8 @@ class OnnxWorldModel:
         return _finite(np.asarray(self._encoder.run(image=frames)["latent"], np.float32), "the encoder returned")
 
     def predict(self, context: Float32, action: Float32) -> Float32:
-        """One prediction: latents `[B, T, D]` and actions `[B, T, A]` → next latents `[B, D]`; T is the full context."""
+        """One prediction: latents `[B, T, D]` and actions `[B, T, A]` → next latents `[B, D]`; T is the full
+        context."""
         step = self._step(len(context))
         step.context[:], step.action[:] = context, action
         step.run()
@@ -109,7 +114,9 @@ class OnnxWorldModel:
                 f"[T, {self.latent_dim}] and [B, H, {self.action_dim}]"
             )
         if len(past_actions) < known - 1:
-            raise ModelError(f"predictor: {known} latents need {known - 1} actions between them, got {len(past_actions)}")
+            raise ModelError(
+                f"predictor: {known} latents need {known - 1} actions between them, got {len(past_actions)}"
+            )
         step, missing = self._step(batch), self.context - known
         step.context[:, missing:] = latents[-known:]
         step.context[:, :missing] = latents[-known]
@@ -133,7 +140,9 @@ class OnnxWorldModel:
             ModelError: the bundle has no such head.
         """
         if name not in self._heads:
-            raise ModelError(f"bundle {self.manifest.name}: no head is named {name!r}; it has {', '.join(self._heads) or 'none'}")
+            raise ModelError(
+                f"bundle {self.manifest.name}: no head is named {name!r}; it has {', '.join(self._heads) or 'none'}"
+            )
         spec = self.manifest.heads[name]
         inputs: dict[str, NDArray[np.generic]] = {"latent": latents}
         if "goal" in spec.inputs:

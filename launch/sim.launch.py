@@ -3,7 +3,6 @@
 ros2 launch jepa_ros sim.launch.py            (jepa-launch sim.launch.py where ROS's launch is not installed)
 """
 
-from launch import LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
     GroupAction,
@@ -19,18 +18,32 @@ from launch_ros.actions import LifecycleNode, Node, PushRosNamespace
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from launch import LaunchDescription
+
 SHARE = FindPackageShare("jepa_ros")
 
 ARGUMENTS = [
-    DeclareLaunchArgument("bundle", default_value=PathJoinSubstitution([SHARE, "bundles", "default"]), description="folder of the world model's bundle"),
+    DeclareLaunchArgument(
+        "bundle",
+        default_value=PathJoinSubstitution([SHARE, "bundles", "default"]),
+        description="folder of the world model's bundle",
+    ),
     DeclareLaunchArgument("robot", default_value="go2", description="name of a shipped robot, or path of a robot YAML"),
     DeclareLaunchArgument("room", default_value="0", description="room of the simulator (its seed)"),
     DeclareLaunchArgument("namespace", default_value="", description="namespace of every node"),
-    DeclareLaunchArgument("params_file", default_value=PathJoinSubstitution([SHARE, "config", "sim.yaml"]), description="parameters of the nodes"),
-    DeclareLaunchArgument("use_sim_time", default_value="false", description="take time from /clock; true when real_time_factor is not 1"),
+    DeclareLaunchArgument(
+        "params_file",
+        default_value=PathJoinSubstitution([SHARE, "config", "sim.yaml"]),
+        description="parameters of the nodes",
+    ),
+    DeclareLaunchArgument(
+        "use_sim_time", default_value="false", description="take time from /clock; true when real_time_factor is not 1"
+    ),
     DeclareLaunchArgument("real_time_factor", default_value="1.0", description="simulated seconds a second"),
     DeclareLaunchArgument("autostart", default_value="true", description="configure and activate the lifecycle nodes"),
-    DeclareLaunchArgument("headless", default_value="true", description="render off screen with EGL; false uses the screen's OpenGL"),
+    DeclareLaunchArgument(
+        "headless", default_value="true", description="render off screen with EGL; false uses the screen's OpenGL"
+    ),
     DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn or error"),
     DeclareLaunchArgument("record", default_value="", description="folder of an MCAP recording; empty records nothing"),
 ]
@@ -89,8 +102,11 @@ def generate_launch_description() -> LaunchDescription:
     nodes = GroupAction(
         [PushRosNamespace(LaunchConfiguration("namespace")), sim, watchdog, joint_command, world_model, recorder]
     )
-    # Without the dog there is nothing to run; a dead planner or commander is reported, and the safety of the others takes over.
+    # Without the dog there is nothing to run; a dead planner or commander is reported, and the safety of the others
+    # takes over.
     ends = RegisterEventHandler(
-        OnProcessExit(target_action=sim, on_exit=[LogInfo(msg="the simulated dog has ended"), Shutdown(reason="sim_dog exited")])
+        OnProcessExit(
+            target_action=sim, on_exit=[LogInfo(msg="the simulated dog has ended"), Shutdown(reason="sim_dog exited")]
+        )
     )
     return LaunchDescription([*ARGUMENTS, headless, ends, nodes])

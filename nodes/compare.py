@@ -1,7 +1,7 @@
 """The same goals with and without ROS, paired: what do topics, processes and real time cost?
 
-Takes the JSON that `python -m jepa_ros_simulation.evaluate` wrote, drives its first episodes through the running nodes, scores
-them by the same rule, and compares episode by episode.
+Takes the JSON that `python -m jepa_ros_simulation.evaluate` wrote, drives its first episodes through the running
+nodes, scores them by the same rule, and compares episode by episode.
 """
 
 from __future__ import annotations
@@ -16,11 +16,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-
-from jepa_ros.errors import JepaRosError
 from jepa_ros_nodes.launching import RunningLaunch, shared_memory_environment
 from jepa_ros_simulation.dog import DogSim
 from jepa_ros_simulation.records import GoalRecord
@@ -28,6 +23,11 @@ from jepa_ros_simulation.report import summarise
 from jepa_ros_simulation.rooms import Room
 from jepa_ros_simulation.tasks import EPISODE_S, HELD_S, reached, wilson
 from jepa_ros_simulation.walker import Walker
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from jepa_ros.errors import JepaRosError
 
 _SETTLE_S = 1.0
 _NEVER_ARRIVE = -1.0
@@ -60,7 +60,6 @@ def paired(first: list[bool], second: list[bool]) -> dict[str, Any]:
 def drive(rows: list[dict[str, Any]], room: Room) -> tuple[list[GoalRecord], dict[str, Any], dict[str, int]]:
     """Drive every row's task through the nodes."""
     import rclpy
-
     from jepa_ros_nodes.goal_client import GoalClient
 
     artist = Walker(DogSim(room))
@@ -121,7 +120,9 @@ def main(
     pair = result["paired"]
     table.add_row("difference", f"{pair['difference']:+.2f}", "{:+.2f}–{:+.2f}".format(*pair["ci95"]))
     console.print(table)
-    console.print(f"only with ROS {pair['only_first']}, only without {pair['only_second']}, McNemar p {pair['mcnemar_p']:.2f}")
+    console.print(
+        f"only with ROS {pair['only_first']}, only without {pair['only_second']}, McNemar p {pair['mcnemar_p']:.2f}"
+    )
     if json_out is not None:
         json_out.write_text(json.dumps(result, indent=1))
 

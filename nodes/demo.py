@@ -1,7 +1,7 @@
 """The demo: launch the simulated dog and its nodes, show it goals one after another, and leave a report.
 
-`python -m jepa_ros_nodes.demo --help`. Everything that moves the dog goes through ROS topics between processes; this script only
-chooses goals, draws their views, and writes down what it hears.
+`python -m jepa_ros_nodes.demo --help`. Everything that moves the dog goes through ROS topics between processes; this
+script only chooses goals, draws their views, and writes down what it hears.
 """
 
 from __future__ import annotations
@@ -15,11 +15,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-
-from jepa_ros.errors import JepaRosError
 from jepa_ros_nodes.launching import RunningLaunch, shared_memory_environment
 from jepa_ros_simulation.dog import DogSim
 from jepa_ros_simulation.film import write_film
@@ -28,6 +23,11 @@ from jepa_ros_simulation.report import summarise, write_report
 from jepa_ros_simulation.rooms import Room
 from jepa_ros_simulation.tasks import FARTHEST_M, NEAREST_M, WIDEST_TURN_RAD, Pose, why_invalid, wrap
 from jepa_ros_simulation.walker import Walker
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from jepa_ros.errors import JepaRosError
 
 _DRAWS = 500
 
@@ -43,10 +43,11 @@ def next_goal(room: Room, pose: Pose, rng: np.random.Generator) -> Pose | None:
     return None
 
 
-def drive(goals: int, seed: int, room: Room, time_limit: float) -> tuple[list[GoalRecord], dict[str, Any], dict[str, int]]:
+def drive(
+    goals: int, seed: int, room: Room, time_limit: float
+) -> tuple[list[GoalRecord], dict[str, Any], dict[str, int]]:
     """Drive to goals one after another from wherever the dog is; returns records, control figures and safety events."""
     import rclpy
-
     from jepa_ros_nodes.goal_client import GoalClient
 
     rng, artist = np.random.default_rng(seed), Walker(DogSim(room))
@@ -86,7 +87,9 @@ def show(summary: dict[str, Any], console: Console) -> None:
     plan, total = summary["plan_ms"], summary["total_ms"]
     figures.add_row("plan latency", f"p50 {plan['p50']:.0f} ms, p99 {plan['p99']:.0f} ms")
     figures.add_row("image to plan", f"p50 {total['p50']:.0f} ms, p99 {total['p99']:.0f} ms")
-    figures.add_row("control rate", f"{summary['command_hz']:.1f} Hz, {summary['deadline_miss_rate']:.2%} of ticks missed")
+    figures.add_row(
+        "control rate", f"{summary['command_hz']:.1f} Hz, {summary['deadline_miss_rate']:.2%} of ticks missed"
+    )
     figures.add_row("safety events", json.dumps(summary["safety_events"]) if summary["safety_events"] else "none")
     console.print(figures)
 
@@ -119,7 +122,9 @@ def main(
         console.print(f"[red]demo: {error}[/red]\nthe launch log is {folder / 'launch.log'}")
         raise typer.Exit(1) from error
     summary = summarise(records, control, events)
-    report = write_report(folder, records, Room(room), summary, {"bundle": bundle.name, "room": str(room), "seed": str(seed)})
+    report = write_report(
+        folder, records, Room(room), summary, {"bundle": bundle.name, "room": str(room), "seed": str(seed)}
+    )
     show(summary, console)
     console.print(f"report: {report}")
 

@@ -1,7 +1,7 @@
 """A client of the running nodes: places the simulated dog, sends goals, and writes down what the topics say meanwhile.
 
-Used by the demo and by the comparison with the ROS-free evaluation. Truth (ground_truth/…) is read here to score, and goes
-nowhere near a controller.
+Used by the demo and by the comparison with the ROS-free evaluation. Truth (ground_truth/…) is read here to score,
+and goes nowhere near a controller.
 """
 
 from __future__ import annotations
@@ -17,6 +17,11 @@ import rclpy
 from jepa_ros_msgs.action import ReachGoal
 from jepa_ros_msgs.msg import ActionChunk, JointCommand, SafetyStatus, StageLatency
 from jepa_ros_msgs.srv import PlaceRobot
+from jepa_ros_nodes import qos
+from jepa_ros_nodes.conversions import image_to_message, image_view
+from jepa_ros_simulation.dog import yaw_of
+from jepa_ros_simulation.records import GoalRecord
+from jepa_ros_simulation.tasks import Pose
 from nav_msgs.msg import Odometry
 from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
@@ -27,11 +32,6 @@ from std_srvs.srv import Trigger
 from jepa_ros.errors import JepaRosError
 from jepa_ros.robots import load_robot
 from jepa_ros.types import UInt8
-from jepa_ros_nodes import qos
-from jepa_ros_nodes.conversions import image_to_message, image_view
-from jepa_ros_simulation.dog import yaw_of
-from jepa_ros_simulation.records import GoalRecord
-from jepa_ros_simulation.tasks import Pose
 
 
 class GoalClient(Node):
@@ -68,7 +68,9 @@ class GoalClient(Node):
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._executor.shutdown()
         self._thread.join(2.0)
         self.destroy_node()
@@ -124,7 +126,9 @@ class GoalClient(Node):
         until = time.monotonic() + seconds
         while not ready():
             if time.monotonic() > until:
-                raise JepaRosError(f"waited {seconds:.0f} s for {what} in vain; see the launch log for the node that is missing")
+                raise JepaRosError(
+                    f"waited {seconds:.0f} s for {what} in vain; see the launch log for the node that is missing"
+                )
             time.sleep(0.02)
 
     def wait_until_ready(self, seconds: float = 60.0) -> None:
@@ -167,9 +171,7 @@ class GoalClient(Node):
         if not answer.success:
             raise JepaRosError(f"the simulator did not place the dog: {answer.message}")
 
-    def reach(
-        self, number: int, goal: Pose, goal_view: UInt8, time_limit: float, tolerance: float = 0.0
-    ) -> GoalRecord:
+    def reach(self, number: int, goal: Pose, goal_view: UInt8, time_limit: float, tolerance: float = 0.0) -> GoalRecord:
         """Send a goal image and write down everything until the result.
 
         Args:

@@ -1,17 +1,23 @@
 """`joint_command`: plan → joint commands at a fixed rate, through the motion and, last of all, the safety filter.
 
 In: `plan`, `joint_states`, `imu`. Out: `joint_commands`, `applied_action`, `safety_status`, `/diagnostics`.
-Services `~/stand`, `~/walk`, `~/stop`, `~/sit`, `~/damp`, `~/recover`. On deactivation, SIGINT and SIGTERM the dog stops and sits
-before the publisher dies.
+Services `~/stand`, `~/walk`, `~/stop`, `~/sit`, `~/damp`, `~/recover`. On deactivation, SIGINT and SIGTERM the dog
+stops and sits before the publisher dies.
 """
 
 from __future__ import annotations
 
 import time
 
-import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from jepa_ros_msgs.msg import ActionChunk, AppliedAction, JointCommand, SafetyStatus
+from jepa_ros_nodes import qos
+from jepa_ros_nodes.conversions import JointOrder, doubles, fill_joint_command, imu_from, seconds
+from jepa_ros_nodes.diagnostics import diagnostic
+from jepa_ros_nodes.params import declare
+from jepa_ros_nodes.plan_follower import PlanFollower
+from jepa_ros_nodes.running_node import run
+from jepa_ros_nodes.ticking import Ticker
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import Imu, JointState
@@ -22,13 +28,6 @@ from jepa_ros.motion import make_motion
 from jepa_ros.robots import load_robot
 from jepa_ros.safety import Decision, SafetyFilter, State
 from jepa_ros.types import Float64
-from jepa_ros_nodes import qos
-from jepa_ros_nodes.conversions import JointOrder, doubles, fill_joint_command, imu_from, seconds
-from jepa_ros_nodes.diagnostics import diagnostic
-from jepa_ros_nodes.params import declare
-from jepa_ros_nodes.plan_follower import PlanFollower
-from jepa_ros_nodes.running_node import run
-from jepa_ros_nodes.ticking import Ticker
 
 REQUESTS = ("stand", "walk", "stop", "sit", "damp", "recover")
 _STEADY_S = 2.0  # joint states must have come without a gap for so long before the dog stands up by itself
@@ -43,7 +42,9 @@ class JointCommandNode(LifecycleNode):
         declare(self, "autostart", True, "configure and activate at once")
         self._robot_name = declare(self, "robot", "go2", "name of a shipped robot, or path of a robot YAML")
         self._rate = declare(self, "control_rate", 100.0, "rate of joint_commands in Hz", low=50.0, high=1000.0)
-        self._actions = declare(self, "action_names", ["vx", "vy", "wz"], "what the plan's actions are: velocities or joints")
+        self._actions = declare(
+            self, "action_names", ["vx", "vy", "wz"], "what the plan's actions are: velocities or joints"
+        )
         self._step = declare(self, "step", 0.2, "model step in s; for direct joint motion", low=0.01, high=2.0)
         self._auto_stand = declare(self, "auto_stand", False, "stand up by itself once joint states come steadily")
         self._auto_walk = declare(self, "auto_walk", False, "permit walking once it stands, without ~/walk")
@@ -218,7 +219,11 @@ class JointCommandNode(LifecycleNode):
         self._publish_status(message)
         if ticker.ticks % (10 * period) == 0:
             level = "error" if decision.state == State.DAMP.value else "ok"
-            values = {"state": decision.state, "control_rate_hz": f"{ticker.measured_hz:.1f}", "missed_ticks": ticker.missed}
+            values = {
+                "state": decision.state,
+                "control_rate_hz": f"{ticker.measured_hz:.1f}",
+                "missed_ticks": ticker.missed,
+            }
             array = diagnostic("joint_command", level, decision.reason, {**values, **events})
             array.header.stamp = message.header.stamp
             self._publish_diagnostics(array)

@@ -1,4 +1,5 @@
-"""Starts the launch file beside a script, with `ros2 launch` where ROS is installed and the stand-in elsewhere, and ends it cleanly."""
+"""Starts the launch file beside a script, with `ros2 launch` where ROS is installed and the stand-in elsewhere, and
+ends it cleanly."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ def launch_command(launch_file: Path, arguments: dict[str, str]) -> list[str]:
 
 
 def shared_memory_environment() -> dict[str, str]:
-    """This process's environment with the Fast DDS profile that stays on this machine, and a domain of its own if none is set."""
+    """This process's environment with the Fast DDS profile that stays on this machine, and a domain of its own if
+    none is set."""
     environment = dict(os.environ)
     profile = str(_ROOT / "config" / "fastdds_shm.xml")
     environment.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", profile)
@@ -63,7 +65,9 @@ class RunningLaunch:
         )
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             try:

@@ -22,7 +22,9 @@ def declare(
     descriptor = ParameterDescriptor(description=description, read_only=True)
     if low is not None and high is not None:
         if isinstance(default, float):
-            descriptor.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high), step=0.0)]
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=float(low), to_value=float(high), step=0.0)
+            ]
         else:
             descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=1)]
     if node.has_parameter(name):

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from jepa_ros_msgs.msg import ActionChunk
+from jepa_ros_nodes.conversions import seconds
 
 from jepa_ros.errors import RobotError
 from jepa_ros.types import Float64
-from jepa_ros_nodes.conversions import seconds
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,20 @@ class PlanFollower:
         """
         count, steps = len(message.names), int(message.steps)
         if sorted(message.names) != sorted(self._names):
-            raise RobotError(f"it has the actions {', '.join(message.names)}, this robot takes {', '.join(self._names)}")
+            raise RobotError(
+                f"it has the actions {', '.join(message.names)}, this robot takes {', '.join(self._names)}"
+            )
         if len(message.values) != count * steps or not message.step > 0:
-            raise RobotError(f"{len(message.values)} values do not make {steps} steps of {count} actions, {message.step} s each")
+            raise RobotError(
+                f"{len(message.values)} values do not make {steps} steps of {count} actions, {message.step} s each"
+            )
         order = [list(message.names).index(name) for name in self._names]
         values = np.asarray(message.values, dtype=np.float64).reshape(steps, count)[:, order]
         chunk, goal = _Chunk(seconds(message.header.stamp), message.step, values), bytes(message.goal_id)
         with self._lock:
             if goal != self._goal:
-                # The first plan of a goal takes effect a step from now; until then nothing of the goal before is carried out.
+                # The first plan of a goal takes effect a step from now; until then nothing of the goal before is
+                # carried out.
                 self._goal, self._now = goal, None
             elif self._next is not None and self._next.start <= chunk.start:
                 self._now = self._next

@@ -1,7 +1,7 @@
 """The quality-of-service profiles, named once.
 
-Publishers of images, states and commands are reliable with a history of one: a late message is worth nothing, a lost one is noticed.
-Subscribers to sensors are best effort, so that they match any camera or robot driver.
+Publishers of images, states and commands are reliable with a history of one: a late message is worth nothing, a lost
+one is noticed. Subscribers to sensors are best effort, so that they match any camera or robot driver.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""How every node of this package runs: one executor, a clean end on SIGINT and SIGTERM, `autostart` for those with a lifecycle."""
+"""How every node of this package runs: one executor, a clean end on SIGINT and SIGTERM, `autostart` for those with a
+lifecycle."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ def start(node: LifecycleNode) -> bool:
 def spin(executor: Executor, until: Callable[[], bool]) -> None:
     """Serve callbacks until told to stop.
 
-    An invalid lifecycle request raises out of the executor and would take the node with it (rclpy issue 1209); it is logged.
+    An invalid lifecycle request raises out of the executor and would take the node with it (rclpy issue 1209); it is
+    logged.
     """
     while not until():
         try:
@@ -43,9 +45,9 @@ def spin(executor: Executor, until: Callable[[], bool]) -> None:
 def run(make: Callable[[], Node], threads: int = 1) -> None:
     """Make a node and run it until a signal comes.
 
-    A node may have `wind_down() -> bool`, called again and again after the signal while callbacks are still served: it says
-    whether the node has come to rest. A lifecycle node with a parameter `autostart` that is true is configured and activated at
-    once; if that fails, the process ends with exit code 1.
+    A node may have `wind_down() -> bool`, called again and again after the signal while callbacks are still served:
+    it says whether the node has come to rest. A lifecycle node with a parameter `autostart` that is true is
+    configured and activated at once; if that fails, the process ends with exit code 1.
     """
     rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
     stop = threading.Event()

@@ -15,12 +15,6 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from jepa_ros_msgs.msg import JointCommand, SimStatus
 from jepa_ros_msgs.srv import PlaceRobot
-from nav_msgs.msg import Odometry
-from rclpy.node import Node
-from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CameraInfo, Imu, JointState
-
-from jepa_ros.errors import RobotError
 from jepa_ros_nodes import qos
 from jepa_ros_nodes.conversions import JointOrder, doubles, image_to_message, stamp
 from jepa_ros_nodes.params import declare
@@ -28,6 +22,14 @@ from jepa_ros_nodes.running_node import run
 from jepa_ros_nodes.ticking import Ticker
 from jepa_ros_simulation.dog import HEAD_CAMERA_FOV_RAD, DogSim
 from jepa_ros_simulation.rooms import Room
+from nav_msgs.msg import Odometry
+from rclpy.node import Node
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, Imu, JointState
+
+from jepa_ros.errors import RobotError
+from jepa_ros.types import Imu as Inertial
+from jepa_ros.types import JointState as Joints
 
 CAMERA_FRAME, IMU_FRAME, BASE_FRAME, WORLD_FRAME = "camera_optical_frame", "imu_link", "base_link", "room"
 
@@ -40,13 +42,19 @@ class SimDogNode(Node):
         room = Room(declare(self, "room", 0, "seed of the room; the default bundle knows room 0"))
         size = declare(self, "camera_size", 128, "width and height of the camera image in pixels", low=16, high=1024)
         posture = declare(self, "posture", "sit", "stance at the start: sit, stand or walk")
-        start = declare(self, "start", [0.0, 0.0, 0.0], "pose at the start: x m, y m, yaw rad; a random free one if in collision")
+        start = declare(
+            self, "start", [0.0, 0.0, 0.0], "pose at the start: x m, y m, yaw rad; a random free one if in collision"
+        )
         rate = declare(self, "state_rate", 125.0, "rate of joint_states and imu in Hz", low=50.0, high=250.0)
         camera_rate = declare(self, "camera_rate", 10.0, "rate of images in Hz", low=1.0, high=60.0)
-        self._factor = declare(self, "real_time_factor", 1.0, "simulated seconds a second; /clock if not 1", low=0.05, high=20.0)
+        self._factor = declare(
+            self, "real_time_factor", 1.0, "simulated seconds a second; /clock if not 1", low=0.05, high=20.0
+        )
         self._dt = round(1.0 / rate / 0.004) * 0.004
         self._sim = DogSim(room, camera=(size, size))
-        pose = tuple(start) if room.free(start[0], start[1]) else room.sample_pose(np.random.default_rng(room.seed), 0.5)
+        pose = (
+            tuple(start) if room.free(start[0], start[1]) else room.sample_pose(np.random.default_rng(room.seed), 0.5)
+        )
         self._sim.reset(*pose, posture=posture)
         self._order = JointOrder(self._sim.robot)
         self._lock = threading.Lock()
@@ -81,7 +89,9 @@ class SimDogNode(Node):
         self._info.p = [focal, 0.0, middle, 0.0, 0.0, focal, middle, 0.0, 0.0, 0.0, 1.0, 0.0]
         self._publish_joints = self.create_publisher(JointState, "joint_states", qos.STATE).publish
         self._publish_imu = self.create_publisher(Imu, "imu", qos.STATE).publish
-        self._image_publisher = self.create_publisher(type(image_to_message(self._blank())), "camera/image_raw", qos.STATE)
+        self._image_publisher = self.create_publisher(
+            type(image_to_message(self._blank())), "camera/image_raw", qos.STATE
+        )
         self._publish_info = self.create_publisher(CameraInfo, "camera/camera_info", qos.STATE).publish
         self._publish_odometry = self.create_publisher(Odometry, "ground_truth/odom", qos.STATE).publish
         self._publish_status = self.create_publisher(SimStatus, "ground_truth/status", qos.STATE).publish
@@ -117,7 +127,8 @@ class SimDogNode(Node):
 
     def _tick(self, _now: float) -> None:
         if self._steps == 0:
-            self._sim.render()  # makes the rendering context, in this thread and before anybody waits for the next message
+            # Makes the rendering context, in this thread and before anybody waits for the next message.
+            self._sim.render()
         with self._lock:
             self._sim.step(self._dt)
             joints, imu = self._sim.joint_state(), self._sim.imu()
@@ -125,7 +136,7 @@ class SimDogNode(Node):
         self._steps += 1
         if self._clock_publisher is not None:
             self._clock_publisher.publish(Clock(clock=at))
-        self._send_body(at, joints.position, joints.velocity, joints.effort, imu)
+        self._send_body(at, joints, imu)
         if step % self._every["camera"] == 0:
             with self._lock:
                 image = self._sim.render()
@@ -137,10 +148,10 @@ class SimDogNode(Node):
         if step % self._every["status"] == 0:
             self._send_status(at)
 
-    def _send_body(self, at: Time, position: np.ndarray, velocity: np.ndarray, effort: np.ndarray, imu: object) -> None:
+    def _send_body(self, at: Time, joints: Joints, imu: Inertial) -> None:
         self._joints.header.stamp = self._imu.header.stamp = at
-        self._joints.position, self._joints.velocity = doubles(position), doubles(velocity)
-        self._joints.effort = doubles(effort)
+        self._joints.position, self._joints.velocity = doubles(joints.position), doubles(joints.velocity)
+        self._joints.effort = doubles(joints.effort)
         self._publish_joints(self._joints)
         (q, w, a) = (self._imu.orientation, self._imu.angular_velocity, self._imu.linear_acceleration)
         q.x, q.y, q.z, q.w = imu.orientation.tolist()
@@ -167,7 +178,9 @@ class SimDogNode(Node):
         factor = (simulated - before) / max(now - since, 1e-6)
         if now - since > 2.0:
             self._mark = (now, simulated)
-        message = SimStatus(fallen=found.fallen, collision=found.collision, contacts=list(found.contacts), real_time_factor=factor)
+        message = SimStatus(
+            fallen=found.fallen, collision=found.collision, contacts=list(found.contacts), real_time_factor=factor
+        )
         message.header.stamp = at
         self._publish_status(message)
 

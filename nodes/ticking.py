@@ -12,8 +12,9 @@ from collections.abc import Callable
 class Ticker:
     """Calls a function at a fixed rate in a thread of its own, against the monotonic clock.
 
-    If the function raises, the whole process ends at once with exit code 1: a control loop that has stopped inside a process
-    that still looks alive is the worst case, and whoever watches the process (launch, command_watchdog) can act on its death.
+    If the function raises, the whole process ends at once with exit code 1: a control loop that has stopped inside a
+    process that still looks alive is the worst case, and whoever watches the process (launch, command_watchdog) can
+    act on its death.
 
     Args:
         rate_hz: how often.
@@ -46,7 +47,7 @@ class Ticker:
     def _run(self) -> None:
         try:
             self._keep_ticking()
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - whatever it was, the process must not go on without its loop
             traceback.print_exc()
             os._exit(1)
 

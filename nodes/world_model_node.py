@@ -1,7 +1,9 @@
-"""`world_model`: camera to plan, in one process, because images are copied between processes. It never sends joint targets.
+"""`world_model`: camera to plan, in one process, because images are copied between processes. It never sends joint
+targets.
 
-In: `camera/image_raw` (or compressed), `camera/camera_info`, `applied_action`. Out: `plan`, `stage_latency`, `/diagnostics`.
-Action `reach_goal`. The camera callback only stores the newest frame; planning runs in its own thread, a model step at a time.
+In: `camera/image_raw` (or compressed), `camera/camera_info`, `applied_action`. Out: `plan`, `stage_latency`,
+`/diagnostics`. Action `reach_goal`. The camera callback only stores the newest frame; planning runs in its own
+thread, a model step at a time.
 """
 
 from __future__ import annotations
@@ -14,6 +16,13 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from jepa_ros_msgs.action import ReachGoal
 from jepa_ros_msgs.msg import ActionChunk, AppliedAction, StageLatency
+from jepa_ros_nodes import qos
+from jepa_ros_nodes.conversions import doubles, image_view, seconds, stamp
+from jepa_ros_nodes.diagnostics import diagnostic
+from jepa_ros_nodes.frames import AppliedActions, NewestFrame
+from jepa_ros_nodes.goals import ActiveGoal
+from jepa_ros_nodes.params import declare
+from jepa_ros_nodes.running_node import run
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -26,13 +35,6 @@ from jepa_ros.planning.mpc import LatentMPC, Step
 from jepa_ros.types import Float32
 from jepa_ros.vision import Preprocessor
 from jepa_ros.world_model import OnnxWorldModel
-from jepa_ros_nodes import qos
-from jepa_ros_nodes.conversions import doubles, image_view, seconds, stamp
-from jepa_ros_nodes.diagnostics import diagnostic
-from jepa_ros_nodes.frames import AppliedActions, NewestFrame
-from jepa_ros_nodes.goals import ActiveGoal
-from jepa_ros_nodes.params import declare
-from jepa_ros_nodes.running_node import run
 
 _EARLY = 0.3  # share of a model step by which a frame may come early and still be taken
 
@@ -46,9 +48,13 @@ class WorldModelNode(LifecycleNode):
         self._bundle_path = declare(self, "bundle", "", "folder of the bundle")
         self._threads = declare(self, "threads", 1, "CPU threads of the model", low=1, high=64)
         self._compressed = declare(self, "compressed", False, "subscribe to camera/image_raw/compressed")
-        self._delay = declare(self, "delay_steps", 1, "model steps from a frame to its plan taking effect", low=0, high=10)
+        self._delay = declare(
+            self, "delay_steps", 1, "model steps from a frame to its plan taking effect", low=0, high=10
+        )
         self._valid = declare(self, "valid_steps", 2, "model steps for which a plan holds", low=1, high=20)
-        self._margin = declare(self, "margin", 0.03, "s before a plan takes effect at which it must be out", low=0.0, high=1.0)
+        self._margin = declare(
+            self, "margin", 0.03, "s before a plan takes effect at which it must be out", low=0.0, high=1.0
+        )
         self._seed = declare(self, "seed", 0, "of the planner's samples")
         self._active: ActiveGoal | None = None
         self._changing = threading.Lock()
@@ -137,7 +143,9 @@ class WorldModelNode(LifecycleNode):
     def _execute(self, handle: Any) -> ReachGoal.Result:
         request = handle.request
         try:
-            goal = ActiveGoal(self._goal_latent(request), self._tolerance(request.tolerance), max(request.time_limit, 0.0))
+            goal = ActiveGoal(
+                self._goal_latent(request), self._tolerance(request.tolerance), max(request.time_limit, 0.0)
+            )
         except JepaRosError as error:
             self.get_logger().error(f"goal refused: {error}")
             handle.abort()
@@ -149,7 +157,10 @@ class WorldModelNode(LifecycleNode):
                 goal.end(False, "cancelled")
             goal.check_time()
             feedback.energy, feedback.surprise, feedback.iterations = goal.energy, goal.surprise, goal.iterations
-            feedback.remaining_time, feedback.status = goal.remaining, "driving" if goal.plans else "waiting for a frame"
+            feedback.remaining_time, feedback.status = (
+                goal.remaining,
+                "driving" if goal.plans else "waiting for a frame",
+            )
             handle.publish_feedback(feedback)
         self._finish(goal)
         if goal.reason == "cancelled":
@@ -242,7 +253,9 @@ class WorldModelNode(LifecycleNode):
             return
         message, at = found
         if previous is not None and at > previous + 1.5 * step_s:
-            self.get_logger().warning(f"no frame for {at - previous:.2f} s: the history starts anew", throttle_duration_sec=2.0)
+            self.get_logger().warning(
+                f"no frame for {at - previous:.2f} s: the history starts anew", throttle_duration_sec=2.0
+            )
             self._mpc.reset()
             previous = None
         taken = self._now()
@@ -300,7 +313,10 @@ class WorldModelNode(LifecycleNode):
         message.surprise = float(step.surprise or 0.0)
         message.iterations = 0 if step.plan is None else step.plan.iterations
         self._publish_latency(message)
-        values = {f"{name}_ms": f"{getattr(message, name) * 1e3:.1f}" for name in ("image_age", "decode", "encode", "plan", "total")}
+        values = {
+            f"{name}_ms": f"{getattr(message, name) * 1e3:.1f}"
+            for name in ("image_age", "decode", "encode", "plan", "total")
+        }
         array = diagnostic("world_model", "ok", "planning", {**values, "energy": f"{message.energy:.4g}"})
         array.header.stamp = header_stamp
         self._publish_diagnostics(array)

@@ -53,10 +53,18 @@ def main() -> int:
     log = PREFIX / "jepa_ros_msgs_build.log"
     with tempfile.TemporaryDirectory() as build, log.open("w") as output:
         configure = ["cmake", "-S", str(PACKAGE), "-B", build, "-G", "Ninja", f"-DCMAKE_INSTALL_PREFIX={PREFIX}"]
-        configure += [f"-DPython3_EXECUTABLE={sys.executable}", "-DBUILD_TESTING=OFF", "-DCMAKE_BUILD_TYPE=Release", "-Wno-dev"]
+        configure += [
+            f"-DPython3_EXECUTABLE={sys.executable}",
+            "-DBUILD_TESTING=OFF",
+            "-DCMAKE_BUILD_TYPE=Release",
+            "-Wno-dev",
+        ]
         for step in (configure, ["cmake", "--build", build, "--target", "install"]):
             if subprocess.run(step, env=environment, stdout=output, stderr=subprocess.STDOUT, check=False).returncode:
-                print(f"interfaces: `{' '.join(step[:2])}` failed; the whole output is in {log}, its end:", file=sys.stderr)
+                print(
+                    f"interfaces: `{' '.join(step[:2])}` failed; the whole output is in {log}, its end:",
+                    file=sys.stderr,
+                )
                 print("\n".join(log.read_text().splitlines()[-15:]), file=sys.stderr)
                 return 1
     STAMP.write_text(sources_hash())

@@ -1,8 +1,8 @@
 """Exploration in the simulator: random body velocities, held for a while, kept clear of furniture. Writes run files.
 
-A run file is one unbroken episode, `run_00000.npz`: images uint8 `[N, h, w, 3]` (already through the camera preprocessing),
-actions float32 `[N, 3]` (vx m/s, vy m/s, wz rad/s; row i was applied from frame i to frame i + 1), poses float32 `[N, 3]`
-(x m, y m, yaw rad; the simulator's truth, for diagnostics only) and step_s.
+A run file is one unbroken episode, `run_00000.npz`: images uint8 `[N, h, w, 3]` (already through the camera
+preprocessing), actions float32 `[N, 3]` (vx m/s, vy m/s, wz rad/s; row i was applied from frame i to frame i + 1),
+poses float32 `[N, 3]` (x m, y m, yaw rad; the simulator's truth, for diagnostics only) and step_s.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from typing import Annotated
 import cv2
 import numpy as np
 import typer
-from numpy.typing import NDArray
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
 from jepa_ros_simulation.dog import DogSim
 from jepa_ros_simulation.rooms import Room
 from jepa_ros_simulation.walker import Walker
+from numpy.typing import NDArray
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 STEP_S = 0.2
 ACTION_LOW = np.array([-0.4, -0.3, -0.9])
@@ -99,7 +98,9 @@ def _worker(room_seed: int, out: Path, numbers: list[int], steps: int, seed: int
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="folder for run files; runs that are there already are kept")] = Path("data/room0"),
+    out: Annotated[Path, typer.Option(help="folder for run files; runs that are there already are kept")] = Path(
+        "data/room0"
+    ),
     runs: Annotated[int, typer.Option(min=1, help="how many runs in all")] = 400,
     steps: Annotated[int, typer.Option(min=2, help="model steps of 0.2 s a run")] = 250,
     room: Annotated[int, typer.Option(help="which room (its seed)")] = 0,
@@ -110,7 +111,13 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     todo = [n for n in range(runs) if not (out / f"run_{n:05d}.npz").exists()]
     parts = [todo[i : i + 4] for i in range(0, len(todo), 4)]
-    columns = [TextColumn("collecting runs"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()]
+    columns = [
+        TextColumn("collecting runs"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    ]
     context = multiprocessing.get_context("spawn")
     with Progress(*columns) as progress, ProcessPoolExecutor(workers, mp_context=context) as pool:
         bar = progress.add_task("runs", total=runs, completed=runs - len(todo))

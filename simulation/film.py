@@ -6,27 +6,31 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from jepa_ros_simulation.dog import DogSim
+from jepa_ros_simulation.records import GoalRecord
+from jepa_ros_simulation.rooms import Room
 from rich.progress import track
 
 from jepa_ros.errors import JepaRosError
 from jepa_ros.types import UInt8
-from jepa_ros_simulation.dog import DogSim
-from jepa_ros_simulation.records import GoalRecord
-from jepa_ros_simulation.rooms import Room
 
 _WIDTH, _HEIGHT, _INSET = 480, 360, 180
 
 
 def _caption(image: UInt8, text: str) -> UInt8:
     """Text in the lower left corner."""
-    return np.asarray(cv2.putText(image, text, (8, image.shape[0] - 10), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, 16))
+    return np.asarray(
+        cv2.putText(image, text, (8, image.shape[0] - 10), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, 16)
+    )
 
 
 def _frame(sim: DogSim, record: GoalRecord, row: tuple[float, ...]) -> UInt8:
     """The dog from behind; at its right what it sees and what it was shown."""
     sim.show(np.array(row[1:8]), np.array(row[8:]))
     outside = sim.render_third_person(_WIDTH, _HEIGHT)
-    inner = [cv2.resize(view, (_INSET, _INSET), interpolation=cv2.INTER_NEAREST) for view in (sim.render(), record.goal_view)]
+    inner = [
+        cv2.resize(view, (_INSET, _INSET), interpolation=cv2.INTER_NEAREST) for view in (sim.render(), record.goal_view)
+    ]
     column = np.vstack([_caption(inner[0], "sees"), _caption(inner[1], "goal")])
     return np.hstack([_caption(outside.copy(), f"goal {record.number}   {row[0]:4.1f} s"), column])
 

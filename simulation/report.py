@@ -16,18 +16,19 @@ import matplotlib
 matplotlib.use("Agg")
 
 import numpy as np
+from jepa_ros_simulation.records import GoalRecord, percentiles_ms
+from jepa_ros_simulation.rooms import HALF_SIDE_M, Room
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle, Rectangle
 
-from jepa_ros_simulation.records import GoalRecord, percentiles_ms
-from jepa_ros_simulation.rooms import HALF_SIDE_M, Room
-
+RULE = "the dog ended within 0.25 m and 15 deg of the goal pose (truth); reported_reached is by latents alone"
 _STAGES = ("image age", "decode", "encode", "plan", "total")
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1080px;margin:2em auto;padding:0 1em;color:#222}
 table{border-collapse:collapse;margin:1em 0}td,th{padding:.3em .8em;border-bottom:1px solid #ddd;text-align:right}
-th:first-child,td:first-child{text-align:left}.goal{border-top:2px solid #ccc;margin-top:2em}figure{display:inline-block;margin:.3em}
-figcaption{font-size:13px;color:#666}.yes{color:#0a7d32}.no{color:#b3261e}img{max-width:100%}"""
+th:first-child,td:first-child{text-align:left}.goal{border-top:2px solid
+#ccc;margin-top:2em}figure{display:inline-block;margin:.3em}
+# figcaption{font-size:13px;color:#666}.yes{color:#0a7d32}.no{color:#b3261e}img{max-width:100%}"""
 
 
 def draw_room(axes: Axes, room: Room) -> None:
@@ -38,8 +39,12 @@ def draw_room(axes: Axes, room: Room) -> None:
         else:
             corner = (piece.x - piece.half[0], piece.y - piece.half[1])
             size = (2 * piece.half[0], 2 * piece.half[1])
-            axes.add_patch(Rectangle(corner, *size, angle=np.degrees(piece.yaw), rotation_point="center", color=piece.rgb))
-    axes.set(xlim=(-HALF_SIDE_M, HALF_SIDE_M), ylim=(-HALF_SIDE_M, HALF_SIDE_M), aspect="equal", xlabel="x, m", ylabel="y, m")
+            axes.add_patch(
+                Rectangle(corner, *size, angle=np.degrees(piece.yaw), rotation_point="center", color=piece.rgb)
+            )
+    axes.set(
+        xlim=(-HALF_SIDE_M, HALF_SIDE_M), ylim=(-HALF_SIDE_M, HALF_SIDE_M), aspect="equal", xlabel="x, m", ylabel="y, m"
+    )
 
 
 def draw_drive(axes: Axes, record: GoalRecord) -> None:
@@ -50,7 +55,15 @@ def draw_drive(axes: Axes, record: GoalRecord) -> None:
     ends = [("tab:blue", record.start), ("tab:green", record.goal)]
     ends += [("tab:red", record.poses[-1][1:])] if record.poses else []
     for colour, (x, y, yaw) in ends:
-        axes.arrow(x, y, 0.22 * np.cos(yaw), 0.22 * np.sin(yaw), width=0.03, color=colour, length_includes_head=True, zorder=3)
+        axes.arrow(
+            x, y, 0.22 * np.cos(yaw), 0.22 * np.sin(yaw), width=0.03, color=colour, length_includes_head=True, zorder=3
+        )
+
+
+def _table(rows: dict[str, str]) -> str:
+    """Two columns of text."""
+    cells = (f"<tr><td>{html.escape(key)}</td><td>{html.escape(value)}</td></tr>" for key, value in rows.items())
+    return f"<table>{''.join(cells)}</table>"
 
 
 def _inline(figure: Any) -> str:
@@ -114,7 +127,7 @@ def summarise(records: list[GoalRecord], control: dict[str, Any], events: dict[s
         "goals": len(records),
         "reached": sum(record.at_goal() for record in records),
         "reported_reached": sum(record.reached for record in records),
-        "rule": "reached: the dog ended within 0.25 m and 15 deg of the goal pose (truth); reported_reached: by latents alone",
+        "rule": RULE,
         "median_distance_m": round(float(np.median([d for d, _ in ends])), 3) if ends else None,
         "median_yaw_error_deg": round(float(np.degrees(np.median([a for _, a in ends]))), 1) if ends else None,
         "plan_ms": percentiles_ms(records, 3),
@@ -139,7 +152,9 @@ def summarise(records: list[GoalRecord], control: dict[str, Any], events: dict[s
     }
 
 
-def write_report(folder: Path, records: list[GoalRecord], room: Room, summary: dict[str, Any], about: dict[str, str]) -> Path:
+def write_report(
+    folder: Path, records: list[GoalRecord], room: Room, summary: dict[str, Any], about: dict[str, str]
+) -> Path:
     """Write report.html and summary.json into `folder`; `about` is shown at the head."""
     (folder / "summary.json").write_text(json.dumps(summary, indent=1))
     figure, axes = plt.subplots(figsize=(6, 6))
@@ -147,9 +162,9 @@ def write_report(folder: Path, records: list[GoalRecord], room: Room, summary: d
     for record in records:
         draw_drive(axes, record)
     facts = {**about, "machine": f"{platform.machine()}, {platform.system()}", "success": summary["rule"]}
-    head = "".join(f"<tr><td>{html.escape(k)}</td><td>{html.escape(str(v))}</td></tr>" for k, v in facts.items())
+    head = _table(facts)
     figures = ("goals", "reached", "plan_ms", "total_ms", "command_hz", "deadline_miss_rate", "safety_events")
-    body = "".join(f"<tr><td>{name}</td><td>{html.escape(json.dumps(summary[name]))}</td></tr>" for name in figures)
+    body = _table({name: json.dumps(summary[name]) for name in figures})
     parts = []
     for record, row in zip(records, summary["rows"], strict=True):
         mark = '<span class="yes">at the goal</span>' if row["at_goal"] else '<span class="no">not at the goal</span>'
@@ -161,8 +176,9 @@ def write_report(folder: Path, records: list[GoalRecord], room: Room, summary: d
     film = '<p><video src="drive.mp4" controls width="640"></video> <a href="drive.mp4">drive.mp4</a></p>'
     page = (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>jepa_ros drive</title><style>{_STYLE}</style>"
-        f"<h1>The robot dog walks to what it is shown</h1><table>{head}</table><table>{body}</table>"
-        f"<figure>{_inline(figure)}<figcaption>all drives from above; blue start, green goal, red end</figcaption></figure>"
+        f"<h1>The robot dog walks to what it is shown</h1>{head}{body}"
+        f"<figure>{_inline(figure)}<figcaption>all drives from above; blue start, green goal, red end</figcaption>"
+        "</figure>"
         f"{film if (folder / 'drive.mp4').exists() else ''}{''.join(parts)}</html>"
     )
     path = folder / "report.html"

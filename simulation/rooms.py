@@ -162,4 +162,11 @@ class Room:
                 rgba=[*piece.rgb, 1.0],
             )
         for x, y in [(-1.5, -1.5), (1.5, 1.5)]:
-            body.add_light(pos=[x, y, 2.8], dir=[0.0, 0.0, -1.0], diffuse=[0.3] * 3, specular=[0.0] * 3, castshadow=False, cutoff=120.0)
+            body.add_light(
+                pos=[x, y, 2.8],
+                dir=[0.0, 0.0, -1.0],
+                diffuse=[0.3] * 3,
+                specular=[0.0] * 3,
+                castshadow=False,
+                cutoff=120.0,
+            )

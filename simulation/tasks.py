@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jepa_ros_simulation.rooms import ROBOT_RADIUS_M, Room
 
 from jepa_ros.errors import JepaRosError
-from jepa_ros_simulation.rooms import ROBOT_RADIUS_M, Room
 
 Pose = tuple[float, float, float]
 
@@ -45,8 +45,8 @@ def why_invalid(room: Room, start: Pose, goal: Pose) -> str | None:
 def sample_tasks(room: Room, count: int, seed: int) -> tuple[list[Task], float]:
     """Draw tasks: distance uniform in 0.6–1.5 m, bearing uniform, yaw difference uniform in ±60°.
 
-    The start's position and heading are uniform over the whole floor. Distance, bearing and turn are drawn together with it,
-    and the whole draw is rejected if a pose is in collision or the way is blocked.
+    The start's position and heading are uniform over the whole floor. Distance, bearing and turn are drawn together
+    with it, and the whole draw is rejected if a pose is in collision or the way is blocked.
 
     Returns:
         The tasks and the share of draws that were rejected.
@@ -84,7 +84,9 @@ def read_tasks(path: Path, room: Room) -> list[Task]:
         for field in ("start", "goal"):
             value = entry.get(field) if isinstance(entry, dict) else None
             if not _is_pose(value):
-                raise JepaRosError(f"goals file {path}: entry {number}, field {field} must be three finite numbers [x, y, yaw]")
+                raise JepaRosError(
+                    f"goals file {path}: entry {number}, field {field} must be three finite numbers [x, y, yaw]"
+                )
             poses.append((float(value[0]), float(value[1]), float(value[2])))
         tasks.append(Task(poses[0], poses[1], why_invalid(room, poses[0], poses[1])))
     return tasks

@@ -1,13 +1,14 @@
-"""The dog under its walking policy: body velocity held for a while in, physics forward, exactly as joint_command drives it."""
+"""The dog under its walking policy: body velocity held for a while in, physics forward, exactly as joint_command
+drives it."""
 
 from __future__ import annotations
 
 import numpy as np
+from jepa_ros_simulation.dog import DogSim
 from numpy.typing import NDArray
 
 from jepa_ros.motion.locomotion import LocomotionMotion
 from jepa_ros.types import Float32, Float64, JointCommand, UInt8
-from jepa_ros_simulation.dog import DogSim
 
 SETTLE_S = 1.0
 

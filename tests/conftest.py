@@ -25,7 +25,9 @@ from jepa_ros.bundle.manifest import (
 SIDE, LATENT, CONTEXT = 16, 8, 3
 
 
-def _save(path: Path, nodes: list[onnx.NodeProto], inputs: list, outputs: list, constants: dict[str, np.ndarray]) -> None:
+def _save(
+    path: Path, nodes: list[onnx.NodeProto], inputs: list, outputs: list, constants: dict[str, np.ndarray]
+) -> None:
     initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
     graph = helper.make_graph(nodes, path.stem, inputs, outputs, initializers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
@@ -34,7 +36,8 @@ def _save(path: Path, nodes: list[onnx.NodeProto], inputs: list, outputs: list, 
 
 
 def make_tiny_bundle(folder: Path) -> Path:
-    """Encoder: a fixed projection of the pixels. Predictor: the last latent plus a fixed projection of the last action."""
+    """Encoder: a fixed projection of the pixels. Predictor: the last latent plus a fixed projection of the last
+    action."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     look = (rng.standard_normal((SIDE * SIDE * 3, LATENT)) / SIDE).astype(np.float32)

@@ -51,7 +51,9 @@ class Bundle:
 
     def goal_names(self) -> list[str]:
         """Names of the goals that came with the bundle."""
-        return sorted(Path(name).stem for name in self.manifest.files if name.startswith(f"{GOALS}/") and name.endswith(".png"))
+        return sorted(
+            Path(name).stem for name in self.manifest.files if name.startswith(f"{GOALS}/") and name.endswith(".png")
+        )
 
     def goal_image(self, name: str) -> UInt8:
         """A named goal's view, RGB `[h, w, 3]`.
@@ -99,7 +101,9 @@ def load_bundle(path: str | Path) -> Bundle:
         if not file.resolve().is_relative_to(root):
             raise BundleError(f"bundle {folder}: {name} is a link that leaves the bundle's folder")
         if sha256(file) != expected:
-            raise BundleError(f"bundle {folder}: {name} does not have the sha256 that the manifest names; it was changed or damaged")
+            raise BundleError(
+                f"bundle {folder}: {name} does not have the sha256 that the manifest names; it was changed or damaged"
+            )
     for name in (ENCODER, PREDICTOR, GOLDEN, *(head.file for head in manifest.heads.values())):
         if name not in manifest.files:
             raise BundleError(f"bundle {folder}: the manifest lists no {name}")
@@ -139,11 +143,17 @@ def _check_shapes(bundle: Bundle) -> None:
         found = _graph_shapes(bundle, name)
         for tensor, shape in tensors.items():
             if tensor not in found:
-                raise BundleError(f"bundle {bundle.path}: {name} has no tensor {tensor!r}; it has {', '.join(sorted(found))}")
+                raise BundleError(
+                    f"bundle {bundle.path}: {name} has no tensor {tensor!r}; it has {', '.join(sorted(found))}"
+                )
             given = found[tensor]
-            fits = len(given) == len(shape) and all(w is None or g is None or g == w for g, w in zip(given, shape, strict=True))
+            fits = len(given) == len(shape) and all(
+                w is None or g is None or g == w for g, w in zip(given, shape, strict=True)
+            )
             if not fits:
-                raise BundleError(f"bundle {bundle.path}: {name}: {tensor} has shape {given}, the manifest implies {shape}")
+                raise BundleError(
+                    f"bundle {bundle.path}: {name}: {tensor} has shape {given}, the manifest implies {shape}"
+                )
 
 
 def _graph_shapes(bundle: Bundle, name: str) -> dict[str, list[int | None]]:

@@ -1,6 +1,8 @@
-"""`manifest.yaml`: what the graphs of a bundle cannot say themselves. Numbers that scale pixels or actions are in the graphs.
+"""`manifest.yaml`: what the graphs of a bundle cannot say themselves. Numbers that scale pixels or actions are in
+the graphs.
 
-Unknown fields are refused, so that a misspelt one is never ignored. The version rises when a reader of the old one would be wrong.
+Unknown fields are refused, so that a misspelt one is never ignored. The version rises when a reader of the old one
+would be wrong.
 """
 
 from __future__ import annotations
@@ -119,7 +121,9 @@ class ActionSpec(_Strict):
     def _one_entry_a_component(self) -> ActionSpec:
         for field in ("units", "low", "high"):
             if len(getattr(self, field)) != len(self.names):
-                raise ValueError(f"{field} must have {len(self.names)} entries, one for each of {', '.join(self.names)}")
+                raise ValueError(
+                    f"{field} must have {len(self.names)} entries, one for each of {', '.join(self.names)}"
+                )
         if len(set(self.names)) != len(self.names):
             raise ValueError("names must differ from one another")
         for name, low, high in zip(self.names, self.low, self.high, strict=True):
@@ -173,7 +177,8 @@ class PlannerDefaults(_Strict):
 
 
 class Calibration(_Strict):
-    """Measured on held-out runs: energy at which the goal is reached, surprise, and parity by provider and precision."""
+    """Measured on held-out runs: energy at which the goal is reached, surprise, and parity by provider and
+    precision."""
 
     arrival_energy: float = Field(gt=0)
     surprise_p50: float = Field(ge=0)
@@ -239,14 +244,18 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         found = yaml.safe_load(path.read_text())
     except OSError as error:
-        raise BundleError(f"bundle {folder}: {MANIFEST_NAME} cannot be read ({error.strerror}); is this a bundle?") from error
+        raise BundleError(
+            f"bundle {folder}: {MANIFEST_NAME} cannot be read ({error.strerror}); is this a bundle?"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BundleError(f"bundle {folder}: {MANIFEST_NAME} is not YAML ({str(error).splitlines()[0]})") from error
     if not isinstance(found, dict):
         raise BundleError(f"bundle {folder}: {MANIFEST_NAME} must be a mapping of fields")
     version = found.get("schema_version")
     if version != SCHEMA_VERSION:
-        raise BundleError(f"bundle {folder}: schema_version is {version}, this jepa_ros reads {SCHEMA_VERSION}; export it again")
+        raise BundleError(
+            f"bundle {folder}: schema_version is {version}, this jepa_ros reads {SCHEMA_VERSION}; export it again"
+        )
     try:
         return Manifest(**found)
     except (ValidationError, TypeError) as error:

@@ -49,7 +49,7 @@ class DirectMotion:
         self._rest = joint_state.position.copy()
         self._set_out(self._rest, np.zeros_like(self._rest), self._rest)
 
-    def targets(self, action: Float64, joint_state: JointState, imu: Imu) -> Float64:  # noqa: ARG002
+    def targets(self, action: Float64, joint_state: JointState, imu: Imu) -> Float64:
         """The targets one tick (1 / rate_hz) further on the way to `action`.
 
         Args:

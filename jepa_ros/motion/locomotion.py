@@ -62,7 +62,7 @@ class LocomotionMotion:
         (name_in,), (name_out,) = session.inputs, session.outputs
         self._run = session.bind({name_in: self._observation}, {name_out: self._output})
 
-    def reset(self, joint_state: JointState) -> None:  # noqa: ARG002
+    def reset(self, joint_state: JointState) -> None:
         """Forget the last action, as at the start of a walk."""
         self._output[:] = 0.0
 

@@ -53,7 +53,7 @@ class GoalObjective:
         self._goal_norm = np.float32(np.linalg.norm(self.goal))
         self._difference: Float32 = np.zeros((0, 0, 0), dtype=np.float32)
 
-    def __call__(self, latents: Float32, actions: Float32) -> Float32:  # noqa: ARG002 - an objective gets both
+    def __call__(self, latents: Float32, actions: Float32) -> Float32:
         """Latents `[B, H, D]` → energy `[B]`; the actions do not enter."""
         energy = np.zeros(len(latents), dtype=np.float32)
         distances: dict[tuple[str, str, str], Float32] = {}

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from jepa_ros_msgs.action import ReachGoal
 from jepa_ros_msgs.msg import ActionChunk, JointCommand
+from jepa_ros_nodes import qos
+from jepa_ros_nodes.conversions import image_to_message
 from rclpy.action import ActionClient
 from sensor_msgs.msg import CameraInfo, Image, Imu, JointState
 from std_srvs.srv import Trigger
 
 from jepa_ros.robots import load_robot
-from jepa_ros_nodes import qos
-from jepa_ros_nodes.conversions import image_to_message
 
 from .conftest import Rig
 
@@ -149,7 +149,9 @@ def test_arrival_cancel_and_replacement(rig: Rig, tiny_bundle: Path) -> None:
     second = rig.result(client.send_goal_async(toward_view(), feedback_callback=feedback.append), "the second goal")
     replaced = rig.result(first.get_result_async(), "the first result").result
     assert replaced.reason == "replaced by a new goal"
-    rig.wait("feedback", lambda: any(np.isfinite(m.feedback.energy) and m.feedback.remaining_time > 0 for m in feedback))
+    rig.wait(
+        "feedback", lambda: any(np.isfinite(m.feedback.energy) and m.feedback.remaining_time > 0 for m in feedback)
+    )
     rig.result(second.cancel_goal_async(), "the cancel")
     assert rig.result(second.get_result_async(), "the second result").result.reason == "cancelled"
     here = ReachGoal.Goal(kind=ReachGoal.Goal.IMAGE, image=image_to_message(VIEW), time_limit=10.0)

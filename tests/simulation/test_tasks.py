@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from jepa_ros.errors import JepaRosError
 from jepa_ros_simulation.rooms import Room
 from jepa_ros_simulation.tasks import errors_to, reached, read_tasks, sample_tasks, wilson, wrap
+
+from jepa_ros.errors import JepaRosError
 
 
 @given(st.floats(-50, 50))
@@ -62,7 +62,12 @@ def test_read_tasks_marks_what_would_have_been_rejected(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "field"),
-    [('{"a": 1}', "list"), ('[{"start": [0, 0]}]', "start"), ('[{"start": [0,0,0], "goal": [0,0,"x"]}]', "goal"), ("[", "Expecting")],
+    [
+        ('{"a": 1}', "list"),
+        ('[{"start": [0, 0]}]', "start"),
+        ('[{"start": [0,0,0], "goal": [0,0,"x"]}]', "goal"),
+        ("[", "Expecting"),
+    ],
 )
 def test_a_bad_goals_file_names_the_field(tmp_path: Path, text: str, field: str) -> None:
     path = tmp_path / "goals.json"

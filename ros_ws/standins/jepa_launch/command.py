@@ -58,12 +58,18 @@ def main(argv: list[str] | None = None) -> int:
         declared = {argument.name: argument for argument in description.arguments()}
         if options.show_args:
             for argument in declared.values():
-                default = "" if argument.default_value is None else f" (default: {engine.context.perform(argument.default_value)!r})"
+                default = (
+                    ""
+                    if argument.default_value is None
+                    else f" (default: {engine.context.perform(argument.default_value)!r})"
+                )
                 sys.stdout.write(f"    '{argument.name}': {argument.description}{default}\n")
             return 0
         unknown = sorted(set(given) - set(declared))
         if unknown:
-            raise LaunchError(f"argument {', '.join(unknown)}: not declared; {options.file} has {', '.join(sorted(declared))}")
+            raise LaunchError(
+                f"argument {', '.join(unknown)}: not declared; {options.file} has {', '.join(sorted(declared))}"
+            )
         return engine.run(description)
     except LaunchError as error:
         sys.stderr.write(f"jepa-launch: {error}\n")

@@ -1,4 +1,5 @@
-"""Where a package's share folder and its executables are, in ROS's index, this environment, or a source tree installed in place."""
+"""Where a package's share folder and its executables are, in ROS's index, this environment, or a source tree
+installed in place."""
 
 from __future__ import annotations
 

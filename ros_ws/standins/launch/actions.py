@@ -15,7 +15,13 @@ from launch.events import Shutdown as ShutdownEvent
 
 class DeclareLaunchArgument(Action):
     def __init__(
-        self, name: str, *, default_value: Any = None, description: str = "", choices: list[str] | None = None, **kwargs: Any
+        self,
+        name: str,
+        *,
+        default_value: Any = None,
+        description: str = "",
+        choices: list[str] | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.name, self.default_value, self.description, self.choices = name, default_value, description, choices
@@ -73,7 +79,9 @@ class GroupAction(Action):
     def __init__(self, actions: list[Any], *, scoped: bool = True, forwarding: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not forwarding:
-            raise LaunchError("GroupAction(forwarding=False): not supported by the stand-in; use ROS's own `ros2 launch`")
+            raise LaunchError(
+                "GroupAction(forwarding=False): not supported by the stand-in; use ROS's own `ros2 launch`"
+            )
         self.actions, self.scoped = actions, scoped
 
     def declared_arguments(self) -> list[Any]:

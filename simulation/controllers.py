@@ -142,7 +142,8 @@ def _serve(pipe: Connection, bundle_path: Path, seed: int, overrides: dict[str, 
                 pipe.send(None)
                 continue
             step = mpc.step(prepare(image), None if sent is None else sent.astype(np.float32))
-            following = np.zeros_like(committed) if step.plan is None else step.plan.actions[0].astype(np.float64)
+            usable = step.plan is not None and step.plan.feasible
+            following = step.plan.actions[0].astype(np.float64) if usable else np.zeros_like(committed)
             sent, committed = committed, following
             pipe.send((committed, step.plan_ms + step.encode_ms, step.energy_now or 0.0))
     except EOFError:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+
 from jepa_ros_training.dataset import Runs
 from jepa_ros_training.diagnostics import encode_all
 from jepa_ros_training.model import WorldModel
-from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
 Distance = Callable[[Float32, Float32], Float32]

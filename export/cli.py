@@ -7,11 +7,11 @@ from typing import Annotated
 
 import torch
 import typer
+
+from jepa_ros.errors import JepaRosError
 from jepa_ros_export import model_card as card
 from jepa_ros_export import sigreg_jepa as family
 from jepa_ros_training.dataset import read_runs
-
-from jepa_ros.errors import JepaRosError
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 

@@ -13,12 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jepa_ros_export.calibration import Distance, Float32, arrival_energy, encode, latent_distance, surprise
-from jepa_ros_export.graphs import TOLERANCE, check_parity, evaluate, write_graph
-from jepa_ros_training.checkpoint import load_average
-from jepa_ros_training.dataset import Runs
-from jepa_ros_training.model import WorldModel
-from jepa_ros_training.value import ValueHead, load_value
 from torch import Tensor
 
 from jepa_ros.bundle.loader import ENCODER, GOALS, GOLDEN, PREDICTOR, load_bundle, write_manifest
@@ -38,6 +32,12 @@ from jepa_ros.bundle.manifest import (
 )
 from jepa_ros.errors import BundleError
 from jepa_ros.world_model import OnnxWorldModel
+from jepa_ros_export.calibration import Distance, Float32, arrival_energy, encode, latent_distance, surprise
+from jepa_ros_export.graphs import TOLERANCE, check_parity, evaluate, write_graph
+from jepa_ros_training.checkpoint import load_average
+from jepa_ros_training.dataset import Runs
+from jepa_ros_training.model import WorldModel
+from jepa_ros_training.value import ValueHead, load_value
 
 FAMILY = "sigreg_jepa"
 VALUE = "heads/value.onnx"

@@ -9,15 +9,15 @@ from __future__ import annotations
 import time
 
 from jepa_ros_msgs.msg import JointCommand
+from rclpy.node import Node
+
+from jepa_ros.robots import load_robot
+from jepa_ros.safety import CommandWatchdog
 from jepa_ros_nodes import qos
 from jepa_ros_nodes.conversions import fill_joint_command
 from jepa_ros_nodes.params import declare
 from jepa_ros_nodes.running_node import run
 from jepa_ros_nodes.ticking import Ticker
-from rclpy.node import Node
-
-from jepa_ros.robots import load_robot
-from jepa_ros.safety import CommandWatchdog
 
 NAME = "command_watchdog"
 _RATE_HZ = 200.0

@@ -16,6 +16,11 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from jepa_ros.errors import JepaRosError
 from jepa_ros_nodes.launching import RunningLaunch, shared_memory_environment
 from jepa_ros_simulation.dog import DogSim
 from jepa_ros_simulation.records import GoalRecord
@@ -23,11 +28,6 @@ from jepa_ros_simulation.report import summarise
 from jepa_ros_simulation.rooms import Room
 from jepa_ros_simulation.tasks import EPISODE_S, HELD_S, reached, wilson
 from jepa_ros_simulation.walker import Walker
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-
-from jepa_ros.errors import JepaRosError
 
 _SETTLE_S = 1.0
 _NEVER_ARRIVE = -1.0
@@ -60,6 +60,7 @@ def paired(first: list[bool], second: list[bool]) -> dict[str, Any]:
 def drive(rows: list[dict[str, Any]], room: Room) -> tuple[list[GoalRecord], dict[str, Any], dict[str, int]]:
     """Drive every row's task through the nodes."""
     import rclpy
+
     from jepa_ros_nodes.goal_client import GoalClient
 
     artist = Walker(DogSim(room))

@@ -15,6 +15,11 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from jepa_ros.errors import JepaRosError
 from jepa_ros_nodes.launching import RunningLaunch, shared_memory_environment
 from jepa_ros_simulation.dog import DogSim
 from jepa_ros_simulation.film import write_film
@@ -23,11 +28,6 @@ from jepa_ros_simulation.report import summarise, write_report
 from jepa_ros_simulation.rooms import Room
 from jepa_ros_simulation.tasks import FARTHEST_M, NEAREST_M, WIDEST_TURN_RAD, Pose, why_invalid, wrap
 from jepa_ros_simulation.walker import Walker
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-
-from jepa_ros.errors import JepaRosError
 
 _DRAWS = 500
 
@@ -48,6 +48,7 @@ def drive(
 ) -> tuple[list[GoalRecord], dict[str, Any], dict[str, int]]:
     """Drive to goals one after another from wherever the dog is; returns records, control figures and safety events."""
     import rclpy
+
     from jepa_ros_nodes.goal_client import GoalClient
 
     rng, artist = np.random.default_rng(seed), Walker(DogSim(room))

@@ -17,11 +17,6 @@ import rclpy
 from jepa_ros_msgs.action import ReachGoal
 from jepa_ros_msgs.msg import ActionChunk, JointCommand, SafetyStatus, StageLatency
 from jepa_ros_msgs.srv import PlaceRobot
-from jepa_ros_nodes import qos
-from jepa_ros_nodes.conversions import image_to_message, image_view
-from jepa_ros_simulation.dog import yaw_of
-from jepa_ros_simulation.records import GoalRecord
-from jepa_ros_simulation.tasks import Pose
 from nav_msgs.msg import Odometry
 from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
@@ -32,6 +27,11 @@ from std_srvs.srv import Trigger
 from jepa_ros.errors import JepaRosError
 from jepa_ros.robots import load_robot
 from jepa_ros.types import UInt8
+from jepa_ros_nodes import qos
+from jepa_ros_nodes.conversions import image_to_message, image_view
+from jepa_ros_simulation.dog import yaw_of
+from jepa_ros_simulation.records import GoalRecord
+from jepa_ros_simulation.tasks import Pose
 
 
 class GoalClient(Node):

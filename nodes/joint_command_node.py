@@ -11,13 +11,6 @@ import time
 
 from diagnostic_msgs.msg import DiagnosticArray
 from jepa_ros_msgs.msg import ActionChunk, AppliedAction, JointCommand, SafetyStatus
-from jepa_ros_nodes import qos
-from jepa_ros_nodes.conversions import JointOrder, doubles, fill_joint_command, imu_from, seconds
-from jepa_ros_nodes.diagnostics import diagnostic
-from jepa_ros_nodes.params import declare
-from jepa_ros_nodes.plan_follower import PlanFollower
-from jepa_ros_nodes.running_node import run
-from jepa_ros_nodes.ticking import Ticker
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import Imu, JointState
@@ -28,6 +21,13 @@ from jepa_ros.motion import make_motion
 from jepa_ros.robots import load_robot
 from jepa_ros.safety import Decision, SafetyFilter, State
 from jepa_ros.types import Float64
+from jepa_ros_nodes import qos
+from jepa_ros_nodes.conversions import JointOrder, doubles, fill_joint_command, imu_from, seconds
+from jepa_ros_nodes.diagnostics import diagnostic
+from jepa_ros_nodes.params import declare
+from jepa_ros_nodes.plan_follower import PlanFollower
+from jepa_ros_nodes.running_node import run
+from jepa_ros_nodes.ticking import Ticker
 
 REQUESTS = ("stand", "walk", "stop", "sit", "damp", "recover")
 _STEADY_S = 2.0  # joint states must have come without a gap for so long before the dog stands up by itself

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from jepa_ros_msgs.msg import ActionChunk
-from jepa_ros_nodes.conversions import seconds
 
 from jepa_ros.errors import RobotError
 from jepa_ros.types import Float64
+from jepa_ros_nodes.conversions import seconds
 
 
 @dataclass(frozen=True)

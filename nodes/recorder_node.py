@@ -10,14 +10,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from jepa_ros_nodes import qos
-from jepa_ros_nodes.params import declare
-from jepa_ros_nodes.running_node import run
 from rclpy.node import Node
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from jepa_ros.errors import JepaRosError
+from jepa_ros_nodes import qos
+from jepa_ros_nodes.params import declare
+from jepa_ros_nodes.running_node import run
 
 TOPICS = [
     "camera/image_raw:sensor_msgs/msg/Image",

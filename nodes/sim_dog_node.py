@@ -15,13 +15,6 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from jepa_ros_msgs.msg import JointCommand, SimStatus
 from jepa_ros_msgs.srv import PlaceRobot
-from jepa_ros_nodes import qos
-from jepa_ros_nodes.conversions import JointOrder, doubles, image_to_message, stamp
-from jepa_ros_nodes.params import declare
-from jepa_ros_nodes.running_node import run
-from jepa_ros_nodes.ticking import Ticker
-from jepa_ros_simulation.dog import HEAD_CAMERA_FOV_RAD, DogSim
-from jepa_ros_simulation.rooms import Room
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
@@ -30,6 +23,13 @@ from sensor_msgs.msg import CameraInfo, Imu, JointState
 from jepa_ros.errors import RobotError
 from jepa_ros.types import Imu as Inertial
 from jepa_ros.types import JointState as Joints
+from jepa_ros_nodes import qos
+from jepa_ros_nodes.conversions import JointOrder, doubles, image_to_message, stamp
+from jepa_ros_nodes.params import declare
+from jepa_ros_nodes.running_node import run
+from jepa_ros_nodes.ticking import Ticker
+from jepa_ros_simulation.dog import HEAD_CAMERA_FOV_RAD, DogSim
+from jepa_ros_simulation.rooms import Room
 
 CAMERA_FRAME, IMU_FRAME, BASE_FRAME, WORLD_FRAME = "camera_optical_frame", "imu_link", "base_link", "room"
 

@@ -16,13 +16,6 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from jepa_ros_msgs.action import ReachGoal
 from jepa_ros_msgs.msg import ActionChunk, AppliedAction, StageLatency
-from jepa_ros_nodes import qos
-from jepa_ros_nodes.conversions import doubles, image_view, seconds, stamp
-from jepa_ros_nodes.diagnostics import diagnostic
-from jepa_ros_nodes.frames import AppliedActions, NewestFrame
-from jepa_ros_nodes.goals import ActiveGoal
-from jepa_ros_nodes.params import declare
-from jepa_ros_nodes.running_node import run
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -35,6 +28,13 @@ from jepa_ros.planning.mpc import LatentMPC, Step
 from jepa_ros.types import Float32
 from jepa_ros.vision import Preprocessor
 from jepa_ros.world_model import OnnxWorldModel
+from jepa_ros_nodes import qos
+from jepa_ros_nodes.conversions import doubles, image_view, seconds, stamp
+from jepa_ros_nodes.diagnostics import diagnostic
+from jepa_ros_nodes.frames import AppliedActions, NewestFrame
+from jepa_ros_nodes.goals import ActiveGoal
+from jepa_ros_nodes.params import declare
+from jepa_ros_nodes.running_node import run
 
 _EARLY = 0.3  # share of a model step by which a frame may come early and still be taken
 

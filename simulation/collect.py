@@ -16,11 +16,12 @@ from typing import Annotated
 import cv2
 import numpy as np
 import typer
+from numpy.typing import NDArray
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
 from jepa_ros_simulation.dog import DogSim
 from jepa_ros_simulation.rooms import Room
 from jepa_ros_simulation.walker import Walker
-from numpy.typing import NDArray
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 STEP_S = 0.2
 ACTION_LOW = np.array([-0.4, -0.3, -0.9])

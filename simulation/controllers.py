@@ -10,8 +10,6 @@ from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
-from jepa_ros_simulation.collect import ACTION_HIGH, ACTION_LOW, draw_action
-from jepa_ros_simulation.tasks import Pose, wrap
 
 from jepa_ros.bundle.loader import load_bundle
 from jepa_ros.errors import JepaRosError
@@ -20,6 +18,8 @@ from jepa_ros.planning.mpc import LatentMPC
 from jepa_ros.types import Float64, UInt8
 from jepa_ros.vision import Preprocessor
 from jepa_ros.world_model import OnnxWorldModel
+from jepa_ros_simulation.collect import ACTION_HIGH, ACTION_LOW, draw_action
+from jepa_ros_simulation.tasks import Pose, wrap
 
 
 class Controller(Protocol):

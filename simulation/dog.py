@@ -15,12 +15,12 @@ os.environ.setdefault("MUJOCO_GL", "egl")
 
 import mujoco
 import numpy as np
-from jepa_ros_simulation.rooms import Room
 from numpy.typing import NDArray
 
 from jepa_ros.errors import RobotError
 from jepa_ros.robots import RobotModel, load_robot
 from jepa_ros.types import Imu, JointCommand, JointState, UInt8
+from jepa_ros_simulation.rooms import Room
 
 HEAD_CAMERA_FOV_RAD = np.pi / 2
 HEAD_CAMERA_MOUNT_M = (0.32, 0.0, 0.06)

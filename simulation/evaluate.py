@@ -18,6 +18,11 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from jepa_ros.errors import JepaRosError
 from jepa_ros_simulation.collect import STEP_S
 from jepa_ros_simulation.controllers import Controller, NoOp, Oracle, PlannerProcess, RandomWalk
 from jepa_ros_simulation.dog import DogSim
@@ -34,11 +39,6 @@ from jepa_ros_simulation.tasks import (
     wilson,
 )
 from jepa_ros_simulation.walker import Walker
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-
-from jepa_ros.errors import JepaRosError
 
 YARDSTICKS = ("noop", "random", "oracle")
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jepa_ros_simulation.dog import DogSim
-from jepa_ros_simulation.records import GoalRecord
-from jepa_ros_simulation.rooms import Room
 from rich.progress import track
 
 from jepa_ros.errors import JepaRosError
 from jepa_ros.types import UInt8
+from jepa_ros_simulation.dog import DogSim
+from jepa_ros_simulation.records import GoalRecord
+from jepa_ros_simulation.rooms import Room
 
 _WIDTH, _HEIGHT, _INSET = 480, 360, 180
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from jepa_ros_simulation.tasks import WITHIN_M, WITHIN_RAD, Pose, errors_to
 
 from jepa_ros.types import Float64, UInt8
+from jepa_ros_simulation.tasks import WITHIN_M, WITHIN_RAD, Pose, errors_to
 
 
 @dataclass

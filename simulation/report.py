@@ -16,11 +16,12 @@ import matplotlib
 matplotlib.use("Agg")
 
 import numpy as np
-from jepa_ros_simulation.records import GoalRecord, percentiles_ms
-from jepa_ros_simulation.rooms import HALF_SIDE_M, Room
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle, Rectangle
+
+from jepa_ros_simulation.records import GoalRecord, percentiles_ms
+from jepa_ros_simulation.rooms import HALF_SIDE_M, Room
 
 RULE = "the dog ended within 0.25 m and 15 deg of the goal pose (truth); reported_reached is by latents alone"
 _STAGES = ("image age", "decode", "encode", "plan", "total")

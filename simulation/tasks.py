@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jepa_ros_simulation.rooms import ROBOT_RADIUS_M, Room
 
 from jepa_ros.errors import JepaRosError
+from jepa_ros_simulation.rooms import ROBOT_RADIUS_M, Room
 
 Pose = tuple[float, float, float]
 

@@ -4,11 +4,11 @@ drives it."""
 from __future__ import annotations
 
 import numpy as np
-from jepa_ros_simulation.dog import DogSim
 from numpy.typing import NDArray
 
 from jepa_ros.motion.locomotion import LocomotionMotion
 from jepa_ros.types import Float32, Float64, JointCommand, UInt8
+from jepa_ros_simulation.dog import DogSim
 
 SETTLE_S = 1.0
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jepa_ros_training.model import ModelConfig, WorldModel
 
 from jepa_ros.errors import JepaRosError
+from jepa_ros_training.model import ModelConfig, WorldModel
 
 
 def write_atomically(state: dict[str, Any], path: Path) -> None:

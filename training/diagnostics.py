@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+
 from jepa_ros_training.dataset import Runs
 from jepa_ros_training.model import WorldModel
-from numpy.typing import NDArray
 
 _HORIZON = 8
 

@@ -19,15 +19,15 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
+
+from jepa_ros.errors import JepaRosError
 from jepa_ros_training.checkpoint import read_state, write_atomically
 from jepa_ros_training.dataset import Runs, read_runs
 from jepa_ros_training.diagnostics import diagnose
 from jepa_ros_training.losses import prediction_error, sigreg, vicreg
 from jepa_ros_training.model import ModelConfig, WorldModel
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch import Tensor
-
-from jepa_ros.errors import JepaRosError
 
 
 @dataclass(frozen=True)

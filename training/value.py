@@ -16,15 +16,15 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from jepa_ros_training.checkpoint import load_average, read_state, write_atomically
-from jepa_ros_training.dataset import Runs, read_runs
-from jepa_ros_training.diagnostics import encode_all, rank_correlation
-from jepa_ros_training.model import WorldModel
 from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor, nn
 
 from jepa_ros.errors import JepaRosError
+from jepa_ros_training.checkpoint import load_average, read_state, write_atomically
+from jepa_ros_training.dataset import Runs, read_runs
+from jepa_ros_training.diagnostics import encode_all, rank_correlation
+from jepa_ros_training.model import WorldModel
 
 
 @dataclass(frozen=True)

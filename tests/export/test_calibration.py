@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from jepa_ros_export.calibration import arrival_energy, latent_distance
 from jepa_ros_training.dataset import Runs
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from jepa_ros_export.cli import app
-from jepa_ros_export.model_card import write_model_card
 from typer.testing import CliRunner
 
 from jepa_ros.errors import JepaRosError
+from jepa_ros_export.cli import app
+from jepa_ros_export.model_card import write_model_card
 
 from .tiny_models import trained
 

@@ -3,14 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from jepa_ros_export import sigreg_jepa
-from jepa_ros_export.sigreg_jepa import Export, export
-from jepa_ros_training.checkpoint import load_average
-from jepa_ros_training.value import load_value
 
 from jepa_ros.bundle.loader import load_bundle
 from jepa_ros.errors import BundleError, JepaRosError
 from jepa_ros.world_model import OnnxWorldModel
+from jepa_ros_export import sigreg_jepa
+from jepa_ros_export.sigreg_jepa import Export, export
+from jepa_ros_training.checkpoint import load_average
+from jepa_ros_training.value import load_value
 
 from .tiny_models import trained
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+
 from jepa_ros_training.checkpoint import write_atomically
 from jepa_ros_training.dataset import Runs, read_runs
 from jepa_ros_training.model import ModelConfig, WorldModel

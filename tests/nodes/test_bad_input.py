@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from jepa_ros_msgs.action import ReachGoal
 from jepa_ros_msgs.msg import ActionChunk, JointCommand
-from jepa_ros_nodes import qos
-from jepa_ros_nodes.conversions import image_to_message
 from rclpy.action import ActionClient
 from sensor_msgs.msg import CameraInfo, Image, Imu, JointState
 from std_srvs.srv import Trigger
 
 from jepa_ros.robots import load_robot
+from jepa_ros_nodes import qos
+from jepa_ros_nodes.conversions import image_to_message
 
 from .conftest import Rig
 

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from jepa_ros_msgs.action import ReachGoal
 from jepa_ros_msgs.msg import ActionChunk, AppliedAction, JointCommand, SafetyStatus
-from jepa_ros_nodes import qos
-from jepa_ros_nodes.conversions import JointOrder, image_to_message, seconds
-from jepa_ros_simulation.dog import DogSim
-from jepa_ros_simulation.rooms import Room
 from nav_msgs.msg import Odometry
 from rclpy.action import ActionClient
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
 from jepa_ros.robots import load_robot
+from jepa_ros_nodes import qos
+from jepa_ros_nodes.conversions import JointOrder, image_to_message, seconds
+from jepa_ros_simulation.dog import DogSim
+from jepa_ros_simulation.rooms import Room
 
 from .conftest import Rig
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
+from jepa_ros.types import JointCommand
 from jepa_ros_simulation.collect import explore
 from jepa_ros_simulation.dog import DogSim
 from jepa_ros_simulation.rooms import Room
 from jepa_ros_simulation.tasks import errors_to
 from jepa_ros_simulation.walker import Walker
-
-from jepa_ros.types import JointCommand
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from jepa_ros_simulation.dog import DogSim
 from jepa_ros_simulation.film import write_film
 from jepa_ros_simulation.records import GoalRecord, percentiles_ms

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from jepa_ros_simulation.rooms import HALF_SIDE_M, Furniture, Room
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from jepa_ros_simulation.dog import DogSim
-from jepa_ros_simulation.rooms import Room
 
 from jepa_ros.motion import make_motion
 from jepa_ros.safety import SafetyFilter
+from jepa_ros_simulation.dog import DogSim
+from jepa_ros_simulation.rooms import Room
 
 TICK_S = 0.02
 VALID_S = 0.3

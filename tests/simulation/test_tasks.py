@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jepa_ros_simulation.rooms import Room
-from jepa_ros_simulation.tasks import errors_to, reached, read_tasks, sample_tasks, wilson, wrap
 
 from jepa_ros.errors import JepaRosError
+from jepa_ros_simulation.rooms import Room
+from jepa_ros_simulation.tasks import errors_to, reached, read_tasks, sample_tasks, wilson, wrap
 
 
 @given(st.floats(-50, 50))

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from jepa_ros_training.dataset import read_runs
 
 from jepa_ros.errors import JepaRosError
+from jepa_ros_training.dataset import read_runs
 
 from .synthetic_runs import write_runs
 

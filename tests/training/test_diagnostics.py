@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from jepa_ros_training.diagnostics import effective_rank, linear_r2, rank_correlation
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from jepa_ros_training.losses import prediction_error, sigreg, vicreg
 
 

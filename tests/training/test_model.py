@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from jepa_ros_training.model import ModelConfig, WorldModel
 
 TINY = ModelConfig(image=16, latent=6, channels=(4, 8), hidden=16, width=16, blocks=1)

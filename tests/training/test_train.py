@@ -4,12 +4,12 @@ import json
 
 import pytest
 import torch
+
+from jepa_ros.errors import JepaRosError
 from jepa_ros_training.checkpoint import load_average
 from jepa_ros_training.dataset import read_runs
 from jepa_ros_training.model import ModelConfig
 from jepa_ros_training.train import Recipe, Trainer, train
-
-from jepa_ros.errors import JepaRosError
 
 from .synthetic_runs import write_runs
 

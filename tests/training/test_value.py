@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from jepa_ros_training.value import Transitions, ValueConfig, ValueHead, ValueRecipe, draw, fit_value, load_value
 
 from jepa_ros.errors import JepaRosError
+from jepa_ros_training.value import Transitions, ValueConfig, ValueHead, ValueRecipe, draw, fit_value, load_value
 
 CONFIG = ValueConfig(latent=4, width=32, embedding=8)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jepa_ros.arrays import read_arrays
 from jepa_ros.errors import JepaRosError
 from jepa_ros.types import Float32
 
@@ -85,11 +86,10 @@ class PlaceMemory:
         Raises:
             JepaRosError: the file is damaged or of another bundle.
         """
-        try:
-            with np.load(path, allow_pickle=False) as found:
-                bundle, names, latents = str(found["bundle"]), found["names"].tolist(), found["latents"]
-        except (OSError, ValueError, KeyError) as error:
-            raise JepaRosError(f"place memory {path}: cannot be read ({error})") from error
+        found = read_arrays(path)
+        if missing := {"bundle", "names", "latents"} - set(found):
+            raise JepaRosError(f"place memory {path}: lacks {', '.join(sorted(missing))}")
+        bundle, names, latents = str(found["bundle"]), found["names"].tolist(), found["latents"]
         if bundle != self._bundle:
             raise JepaRosError(f"place memory {path}: made with bundle {bundle!r}, this one is {self._bundle!r}")
         for name, latent in zip(names, latents, strict=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from jepa_ros.arrays import read_arrays
 from jepa_ros.errors import JepaRosError
 
 
@@ -60,12 +60,12 @@ def read_runs(folder: Path, part: slice = slice(None)) -> Runs:
     images, actions, poses, steps = [], [], [], set()
     for path in paths:
         try:
-            with np.load(path) as run:
-                images.append(run["images"])
-                actions.append(run["actions"].astype(np.float32))
-                poses.append(run["poses"].astype(np.float32))
-                steps.add(float(run["step_s"]))
-        except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+            run = read_arrays(path)
+            images.append(run["images"])
+            actions.append(run["actions"].astype(np.float32))
+            poses.append(run["poses"].astype(np.float32))
+            steps.add(float(run["step_s"]))
+        except (KeyError, JepaRosError) as error:
             raise JepaRosError(f"run file {path}: {error}; collect it again or remove it") from error
         if not len(images[-1]) == len(actions[-1]) == len(poses[-1]):
             raise JepaRosError(f"run file {path}: images, actions and poses differ in length")

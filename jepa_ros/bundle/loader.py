@@ -12,8 +12,9 @@ import onnx
 import yaml
 from numpy.typing import NDArray
 
+from jepa_ros.arrays import read_arrays
 from jepa_ros.bundle.manifest import MANIFEST_NAME, Manifest, read_manifest
-from jepa_ros.errors import BundleError
+from jepa_ros.errors import BundleError, JepaRosError
 from jepa_ros.types import UInt8
 
 ENCODER, PREDICTOR, GOLDEN = "encoder.onnx", "predictor.onnx", "golden.npz"
@@ -43,11 +44,11 @@ class Bundle:
         Raises:
             BundleError: the file is damaged.
         """
+        path = self.file(GOLDEN)
         try:
-            with np.load(self.file(GOLDEN), allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError) as error:
-            raise BundleError(f"bundle {self.path}: {GOLDEN} cannot be read ({error})") from error
+            return read_arrays(path)
+        except JepaRosError as error:
+            raise BundleError(f"bundle file {error}") from error
 
     def goal_names(self) -> list[str]:
         """Names of the goals that came with the bundle."""

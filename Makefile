@@ -26,7 +26,7 @@ train: setup-train ## collect runs in the simulator, train a world model, export
 	@$(RUN) python -m jepa_ros_simulation.collect --out data/room0
 	@$(RUN) python -m jepa_ros_training.train --data data/room0 --out runs/train
 	@$(RUN) python -m jepa_ros_training.value --data data/room0 --checkpoint runs/train/checkpoint.pt
-	@$(RUN) python -m jepa_ros_export.cli sigreg-jepa --checkpoint runs/train/checkpoint.pt --out runs/bundle
+	@$(RUN) python -m jepa_ros_export.cli sigreg-jepa --checkpoint runs/train/checkpoint.pt --value runs/train/value.pt --out runs/bundle
 
 clean: ## remove the virtual environment and build products; recordings and bundles stay
 	rm -rf .venv ros_ws/build ros_ws/install ros_ws/log build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -102,7 +102,7 @@ def main(
     out: Annotated[Path, typer.Option(help="folder for run files; runs that are there already are kept")] = Path(
         "data/room0"
     ),
-    runs: Annotated[int, typer.Option(min=1, help="how many runs in all")] = 400,
+    runs: Annotated[int, typer.Option(min=1, help="how many runs in all")] = 500,
     steps: Annotated[int, typer.Option(min=2, help="model steps of 0.2 s a run")] = 250,
     room: Annotated[int, typer.Option(help="which room (its seed)")] = 0,
     seed: Annotated[int, typer.Option(help="of the exploration")] = 0,

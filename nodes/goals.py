@@ -56,7 +56,7 @@ class ActiveGoal:
     def judge(self, energy: float, stamp: float) -> None:
         """Take in the energy of the frame of `stamp` s; near enough for a second is there, and time may be up."""
         self.energy = energy
-        if energy > self.tolerance:
+        if not energy <= self.tolerance:  # an energy that is not a number is not near either
             self._near_since = None
         elif self._near_since is None:
             self._near_since = stamp

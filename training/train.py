@@ -28,11 +28,14 @@ from jepa_ros_training.dataset import Runs, read_runs
 from jepa_ros_training.diagnostics import diagnose
 from jepa_ros_training.losses import prediction_error, sigreg, vicreg
 from jepa_ros_training.model import ModelConfig, WorldModel
+from jepa_ros_training.precision import autocast
+from jepa_ros_training.warm_start import load_weights
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. `minutes` or `frames` (frame passes) is the length of the schedule; exactly one is set."""
+    """How to train. `minutes` or `frames` (frame passes) is the length of the schedule; exactly one is set.
+    `start_from` names the checkpoint or bundle whose weights were the first."""
 
     minutes: float | None = None
     frames: int | None = None
@@ -46,21 +49,25 @@ class Recipe:
     regulariser_weight: float = 3.0
     ema: float = 0.998
     seed: int = 0
+    start_from: str | None = None
 
 
 class Trainer:
     """One training run: model, optimiser, averaged weights and random states, saved and restored together."""
 
-    def __init__(self, runs: Runs, config: ModelConfig, recipe: Recipe, device: str) -> None:
+    def __init__(
+        self, runs: Runs, config: ModelConfig, recipe: Recipe, device: str, start: WorldModel | None = None
+    ) -> None:
         if (recipe.minutes is None) == (recipe.frames is None):
             raise JepaRosError("training: give the length either in minutes or in frames, not both")
         torch.manual_seed(recipe.seed)
         self.runs, self.recipe, self.device = runs, recipe, device
-        self.model = WorldModel(config).to(device)
+        self.model = (start or WorldModel(config)).to(device)
         self.rng = np.random.default_rng(recipe.seed)
         self.starts = runs.starts(recipe.window)
-        images, _ = runs.batch(self.rng.choice(self.starts, 512), 1)
-        self.model.spread_latents(images.flatten(0, 1).to(device))
+        if start is None:
+            images, _ = runs.batch(self.rng.choice(self.starts, 512), 1)
+            self.model.spread_latents(images.flatten(0, 1).to(device))
         self.average = deepcopy(self.model)
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
@@ -83,7 +90,7 @@ class Trainer:
         """Prediction error and regulariser of a batch: images `[B, W, h, w, 3]`, actions `[B, W, A]`."""
         recipe, context = self.recipe, self.model.config.context
         batch, window = images.shape[:2]
-        with torch.autocast(self.device, torch.bfloat16):
+        with autocast(self.device):
             latents = self.model.encoder(images.flatten(0, 1)).float().view(batch, window, -1)
         origins = range(window - context - recipe.horizon + 1)
         spans = torch.stack([actions[:, o : o + context - 1 + recipe.horizon] for o in origins], 1).flatten(0, 1)
@@ -91,7 +98,7 @@ class Trainer:
         targets = torch.stack([latents[:, o + context : o + context + recipe.horizon] for o in origins], 1).flatten(
             0, 1
         )
-        with torch.autocast(self.device, torch.bfloat16):
+        with autocast(self.device):
             predicted = self.model.rollout(contexts, spans)
         regulariser = sigreg if recipe.regulariser == "sigreg" else vicreg
         return prediction_error(predicted, targets), regulariser(latents.flatten(0, 1))
@@ -196,6 +203,10 @@ def main(
     batch: Annotated[int, typer.Option(min=2, help="windows a step")] = 64,
     regulariser: Annotated[str, typer.Option(help="sigreg or vicreg")] = "sigreg",
     weight: Annotated[float, typer.Option(help="weight of the regulariser")] = 3.0,
+    learning_rate: Annotated[float, typer.Option(help="highest learning rate of the schedule")] = 1e-3,
+    start_from: Annotated[
+        Path | None, typer.Option(help="checkpoint or bundle whose weights to begin with, under a new schedule")
+    ] = None,
     hold_out: Annotated[int, typer.Option(min=1, help="the last runs, kept for diagnostics")] = 20,
     seed: Annotated[int, typer.Option(help="of weights and batches")] = 0,
     compiled: Annotated[
@@ -213,10 +224,18 @@ def main(
         if regulariser not in ("sigreg", "vicreg"):
             raise JepaRosError(f"--regulariser {regulariser}: must be sigreg or vicreg")
         recipe = Recipe(
-            minutes=minutes, frames=frames, batch=batch, regulariser=regulariser, regulariser_weight=weight, seed=seed
+            minutes=minutes,
+            frames=frames,
+            batch=batch,
+            learning_rate=learning_rate,
+            regulariser=regulariser,
+            regulariser_weight=weight,
+            seed=seed,
+            start_from=None if start_from is None else str(start_from),
         )
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        trainer = Trainer(read_runs(data, slice(0, -hold_out)), ModelConfig(), recipe, device)
+        start = None if start_from is None else load_weights(start_from)
+        trainer = Trainer(read_runs(data, slice(0, -hold_out)), ModelConfig(), recipe, device, start)
         if compiled:
             trainer.model.encoder.compile()
         if resume and (out / "checkpoint.pt").exists():

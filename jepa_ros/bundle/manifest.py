@@ -174,6 +174,7 @@ class PlannerDefaults(_Strict):
     min_std: float | None = Field(default=None, ge=0)
     momentum: float | None = Field(default=None, ge=0, lt=1)
     temperature: float | None = Field(default=None, gt=0)
+    execute: Literal["best", "mean"] | None = None
 
 
 class Calibration(_Strict):

@@ -273,3 +273,44 @@ def test_the_factory_takes_the_manifest_and_the_overrides():
         make_planner(manifest(), LinearWorld(), {"name": "magic"})
     with pytest.raises(PlanningError, match="'sample'"):
         make_planner(manifest(), LinearWorld(), {"sample": 3})
+
+
+def plan_with(execute, guardrails=(), iterations=4):
+    world = LinearWorld()
+    objective = GoalObjective(world, np.array([0.6, -0.3], np.float32), TERMS)
+    config = PlannerConfig(samples=48, iterations=iterations, elites=12, horizon=1, knot=1, execute=execute)
+    plan = CEM(world, config, seed=4).plan(problem(objective, guardrails=guardrails))
+    return plan, world
+
+
+def test_the_mean_is_carried_out_where_it_was_scored():
+    best, _ = plan_with("best")
+    mean, world = plan_with("mean")
+    scored = world.calls[-1][2]
+    assert any(np.array_equal(mean.actions, candidate) for candidate in scored)
+    np.testing.assert_allclose(mean.actions[0], [0.6, -0.3], atol=0.1)
+    np.testing.assert_allclose(mean.latents[-1], mean.actions.sum(axis=0), atol=1e-6)
+    assert best.energy <= mean.energy
+    assert mean.feasible
+
+
+def test_a_single_iteration_has_no_mean_to_carry_out():
+    best, _ = plan_with("best", iterations=1)
+    mean, _ = plan_with("mean", iterations=1)
+    np.testing.assert_array_equal(best.actions, mean.actions)
+
+
+def test_a_mean_that_breaks_a_guardrail_is_not_carried_out():
+    """Only rest is allowed: the best is rest, the mean is not."""
+
+    def only_rest(latents, actions):
+        return np.abs(actions).sum(axis=(1, 2))
+
+    plan, _ = plan_with("mean", guardrails=(only_rest,))
+    assert plan.feasible
+    np.testing.assert_array_equal(plan.actions, np.zeros((1, 2)))
+
+
+def test_an_unknown_answer_is_refused():
+    with pytest.raises(PlanningError, match="'execute' must be 'best' or 'mean', got 'last'"):
+        PlannerConfig(execute="last")

@@ -1,0 +1,197 @@
+"""The stand-in for ROS's launch: the same files, the same words, and a refusal by name for the rest."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+JEPA_LAUNCH = Path(sys.executable).with_name("jepa-launch")
+pytestmark = pytest.mark.skipif(not JEPA_LAUNCH.exists(), reason="ROS's own launch is installed")
+HEAD = """
+from launch import LaunchDescription
+from launch.actions import *
+from launch.conditions import IfCondition, UnlessCondition
+from launch.event_handlers import OnProcessExit, OnShutdown
+from launch.substitutions import LaunchConfiguration, PythonExpression, EnvironmentVariable
+from launch_ros.actions import Node, LifecycleNode, PushRosNamespace
+PYTHON = {python!r}
+def generate_launch_description():
+"""
+
+
+def write(folder: Path, body: str, name: str = "test.launch.py") -> Path:
+    path = folder / name
+    path.write_text(HEAD.format(python=sys.executable) + textwrap.indent(textwrap.dedent(body), "    "))
+    return path
+
+
+def launch(*arguments, timeout=60, **environment):
+    line = [str(JEPA_LAUNCH), *map(str, arguments)]
+    return subprocess.run(
+        line, check=False, capture_output=True, text=True, timeout=timeout, env={**os.environ, **environment}
+    )
+
+
+def test_the_simulators_launch_file_tells_its_arguments():
+    done = launch("sim.launch.py", "--show-args")
+    assert done.returncode == 0, done.stderr
+    for name in (
+        "bundle", "robot", "room", "namespace", "params_file", "use_sim_time", "autostart", "log_level", "headless",
+    ):  # fmt: skip
+        assert f"'{name}': " in done.stdout
+
+
+def test_an_unknown_argument_is_refused():
+    done = launch("sim.launch.py", "bundel:=x")
+    assert done.returncode == 1
+    assert "argument bundel: not declared; sim.launch.py has autostart, bundle" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [(["none.launch.py"], "no such file"), (["sim.launch.py", "room=1"], "'room=1': must be key:=value")],
+)
+def test_what_cannot_be_run(arguments, says):
+    done = launch(*arguments)
+    assert done.returncode == 1
+    assert says in done.stderr
+
+
+def test_arguments_conditions_and_output(tmp_path):
+    path = write(
+        tmp_path,
+        """
+        word = LaunchConfiguration("word")
+        say = [PYTHON, "-c", ["print('said', '", word, "')"]]
+        return LaunchDescription([
+            DeclareLaunchArgument("word", default_value="nothing", description="what to say"),
+            DeclareLaunchArgument("quiet", default_value="false"),
+            ExecuteProcess(cmd=say, name="speaker", condition=UnlessCondition(LaunchConfiguration("quiet"))),
+        ])
+        """,
+    )
+    assert "[speaker-1] said hello" in launch(path, "word:=hello").stdout
+    assert "[speaker-1] said nothing" in launch(path).stdout
+    assert "said" not in launch(path, "quiet:=true").stdout
+
+
+def test_a_dead_process_is_reported_and_the_launch_fails(tmp_path):
+    path = write(
+        tmp_path,
+        """
+        return LaunchDescription([ExecuteProcess(cmd=[PYTHON, "-c", "raise SystemExit(3)"], name="victim")])
+        """,
+    )
+    done = launch(path)
+    assert done.returncode == 1
+    assert "[ERROR] [victim-1]: process has died" in done.stdout
+    assert "exit code 3" in done.stdout
+
+
+def test_an_exit_can_end_the_launch_and_the_others_are_stopped(tmp_path):
+    path = write(
+        tmp_path,
+        """
+        first = ExecuteProcess(cmd=[PYTHON, "-c", "import time; time.sleep(0.5)"], name="first")
+        other = ExecuteProcess(cmd=[PYTHON, "-c", "import time; time.sleep(60)"], name="other")
+        then = [LogInfo(msg="over"), Shutdown(reason="first")]
+        ends = RegisterEventHandler(OnProcessExit(target_action=first, on_exit=then))
+        return LaunchDescription([ends, first, other])
+        """,
+    )
+    begin = time.monotonic()
+    done = launch(path)
+    assert "[INFO] [launch.user]: over" in done.stdout
+    assert "shutting down: first" in done.stdout
+    assert time.monotonic() - begin < 15
+    assert done.returncode == 0, "what the launch itself stops has not failed"
+
+
+def test_ctrl_c_reaches_every_process_once(tmp_path):
+    child = (
+        "import signal, sys, time\\n"
+        "signal.signal(signal.SIGINT, lambda *_: (print('interrupted', flush=True), sys.exit(0)))\\n"
+        "print('up', flush=True); time.sleep(60)"
+    )
+    path = write(
+        tmp_path,
+        f"""
+        return LaunchDescription([
+            ExecuteProcess(cmd=[PYTHON, "-c", "{child}"], name=name) for name in ("a", "b")
+        ])
+        """,
+    )
+    with subprocess.Popen([str(JEPA_LAUNCH), str(path)], stdout=subprocess.PIPE, text=True) as running:
+        lines = []
+        while sum(line.endswith("up\n") for line in lines) < 2:
+            lines.append(running.stdout.readline())
+        running.send_signal(signal.SIGINT)
+        rest = running.stdout.read()
+        assert running.wait(20) == 0
+    assert rest.count("] interrupted") == 2
+
+
+def test_respawn_starts_a_dead_process_again(tmp_path):
+    marker = tmp_path / "seen"
+    child = (
+        f"import pathlib, sys, time; p = pathlib.Path({str(marker)!r}); again = p.exists(); p.touch(); "
+        "print('again' if again else 'first', flush=True); time.sleep(60) if again else sys.exit(1)"
+    )
+    path = write(
+        tmp_path,
+        f"""
+        return LaunchDescription([
+            ExecuteProcess(cmd=[PYTHON, "-c", {child!r}], name="phoenix", respawn=True, respawn_delay=0.1),
+            TimerAction(period=4.0, actions=[Shutdown(reason="enough")]),
+        ])
+        """,
+    )
+    done = launch(path)
+    assert "first" in done.stdout
+    assert "again" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        ("return LaunchDescription([EmitEvent(event=object())])", "event object"),
+        ("return LaunchDescription([RegisterEventHandler(object())])", "event handler object"),
+        ("return LaunchDescription([GroupAction([], forwarding=False)])", "GroupAction(forwarding=False)"),
+        ("return LaunchDescription([ExecuteProcess(cmd=['true'], shell=True)])", "argument shell"),
+        ("from launch_ros.actions import SetRemap\nreturn LaunchDescription([])", "SetRemap"),
+    ],
+)
+def test_what_the_stand_in_lacks_is_refused_by_name(tmp_path, body, name):
+    done = launch(write(tmp_path, body))
+    assert done.returncode == 1
+    assert name in done.stderr
+
+
+def test_nodes_get_their_namespace_parameters_and_remappings(tmp_path):
+    """The command line is what a node would see: an executable that prints its arguments stands in for a node."""
+    path = write(
+        tmp_path,
+        """
+        import launch_ros.actions
+        launch_ros.actions.executable = lambda package, name: f"{package}/{name}"
+        node = Node(
+            package="echo", executable="arguments", name="talker", namespace="inner",
+            parameters=[{"rate": 2.5}], remappings=[("a", "b")],
+        )
+        def show(context):
+            return [LogInfo(msg=" ".join(node.command(context)))]
+        return LaunchDescription([GroupAction([PushRosNamespace("outer"), OpaqueFunction(function=show)])])
+        """,
+    )
+    done = launch(path)
+    assert "__node:=talker" in done.stdout, done.stderr
+    assert "__ns:=/outer/inner" in done.stdout
+    assert "-r a:=b" in done.stdout
+    assert "--params-file" in done.stdout

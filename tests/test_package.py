@@ -1,0 +1,66 @@
+"""The package as colcon and pip see it."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+import yaml
+
+from jepa_ros.bundle.loader import load_bundle
+from jepa_ros.world_model import OnnxWorldModel
+
+ROOT = Path(__file__).resolve().parents[1]
+SETUP = (ROOT / "setup.py").read_text()
+PACKAGE = ET.parse(ROOT / "package.xml").getroot()
+INTERFACES = ET.parse(ROOT / "ros_ws" / "src" / "jepa_ros_msgs" / "package.xml").getroot()
+
+
+@pytest.mark.parametrize("package", [PACKAGE, INTERFACES], ids=["jepa_ros", "jepa_ros_msgs"])
+def test_package_xml_is_of_format_3(package):
+    assert package.get("format") == "3"
+    for tag in ("name", "version", "description", "maintainer", "license"):
+        assert package.findtext(tag), tag
+    assert package.find("export/build_type") is not None
+
+
+def test_both_packages_have_the_version_of_setup_py():
+    version = re.search(r'version="([^"]+)"', SETUP)
+    assert version is not None
+    assert PACKAGE.findtext("version") == INTERFACES.findtext("version") == version.group(1)
+
+
+def test_every_ros_import_of_the_nodes_is_a_dependency():
+    declared = {found.text for tag in ("depend", "exec_depend") for found in PACKAGE.findall(tag)}
+    for path in sorted((ROOT / "nodes").glob("*.py")):
+        for name in re.findall(r"^\s*(?:from|import) (\w+)", path.read_text(), re.MULTILINE):
+            if name.endswith("_msgs") or name in ("rclpy", "builtin_interfaces", "std_srvs", "launch", "launch_ros"):
+                assert name in declared, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("entry", re.findall(r'"(\w+ = [\w.]+:\w+)"', SETUP))
+def test_every_executable_is_there(entry):
+    pytest.importorskip("rclpy")
+    name, _, target = entry.partition(" = ")
+    module, _, function = target.partition(":")
+    assert callable(getattr(importlib.import_module(module), function))
+    assert f'executable="{name}"' in (ROOT / "launch" / "sim.launch.py").read_text()
+
+
+def test_every_parameter_in_config_is_declared_by_its_node():
+    for path in sorted((ROOT / "config").glob("*.yaml")):
+        for node, block in yaml.safe_load(path.read_text()).items():
+            source = (ROOT / "nodes" / f"{node.rpartition('/')[2]}_node.py").read_text()
+            for parameter in block["ros__parameters"]:
+                assert f'"{parameter}"' in source, f"{path.name}: {node} declares no {parameter}"
+
+
+def test_the_default_bundle_opens_and_is_small():
+    folder = ROOT / "bundles" / "default"
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 20e6
+    model = OnnxWorldModel(load_bundle(folder))
+    assert set(model.bundle.goal_names()) >= {"middle", "east", "north", "west", "south"}
+    assert (folder / "README.md").is_file()

@@ -32,7 +32,8 @@ setup(
     maintainer_email="maintainers@jepa-ros.dev",
     python_requires=">=3.10",
     packages=packages,
-    package_dir=ROOMS,
+    # colcon --symlink-install refuses a folder that is mapped to its own name
+    package_dir={name: folder for name, folder in ROOMS.items() if name != folder},
     package_data={"jepa_ros.robots": ["*.yaml", "*/*.onnx", "*/LICENSE", "*/NOTICE"]},
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/jepa_ros"]),

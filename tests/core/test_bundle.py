@@ -60,11 +60,14 @@ def test_no_folder(tmp_path):
         load_bundle(tmp_path / "nothing")
 
 
-def test_a_link_that_leaves_the_folder(tiny_bundle, tmp_path):
+def test_links_are_followed_and_hashed(tiny_bundle, tmp_path):
+    """`colcon build --symlink-install` installs every file of a bundle as a link."""
     outside = tmp_path / "outside.onnx"
     shutil.move(tiny_bundle / "encoder.onnx", outside)
     (tiny_bundle / "encoder.onnx").symlink_to(outside)
-    with pytest.raises(BundleError, match=r"encoder\.onnx is a link that leaves"):
+    load_bundle(tiny_bundle)
+    outside.write_bytes(b"changed")
+    with pytest.raises(BundleError, match=r"encoder\.onnx does not have the sha256"):
         load_bundle(tiny_bundle)
 
 

@@ -51,6 +51,7 @@ setup(
         "export": ["torch>=2.4", "onnxscript>=0.2", "typer>=0.12"],
         "train": ["torch>=2.4", "rich>=13", "typer>=0.12"],
         "dev": [
+            "colcon-common-extensions",
             "hypothesis>=6",
             "import-linter>=2",
             "mypy>=1.10",

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
+import shutil
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -64,3 +68,44 @@ def test_the_default_bundle_opens_and_is_small():
     model = OnnxWorldModel(load_bundle(folder))
     assert set(model.bundle.goal_names()) >= {"middle", "east", "north", "west", "south"}
     assert (folder / "README.md").is_file()
+
+
+def colcon(*arguments, folder):
+    program = shutil.which("colcon", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    if program is None:
+        pytest.skip("colcon is not installed")
+    environment = {**os.environ, "AMENT_PREFIX_PATH": os.environ.get("AMENT_PREFIX_PATH") or sys.prefix}
+    line = [program, *arguments]
+    done = subprocess.run(line, check=False, cwd=folder, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_colcon_finds_both_packages_from_ros_ws(tmp_path):
+    found = colcon("--log-base", str(tmp_path), "list", "--names-only", folder=ROOT / "ros_ws")
+    assert found.split() == ["jepa_ros", "jepa_ros_msgs"]
+
+
+def test_colcon_finds_both_packages_in_somebodys_workspace(tmp_path):
+    """With the --base-paths that the README gives."""
+    line = re.search(r"colcon build (--base-paths .*)", (ROOT / "README.md").read_text())
+    assert line is not None
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "jepa_ros").symlink_to(ROOT)
+    found = colcon("list", "--names-only", *line.group(1).split(), folder=tmp_path)
+    assert found.split() == ["jepa_ros", "jepa_ros_msgs"]
+
+
+@pytest.mark.parametrize("how", [[], ["--symlink-install"]], ids=["copied", "linked"])
+def test_colcon_installs_what_the_launch_file_needs(tmp_path, how):
+    """The interfaces have been built already; their minute is spared here."""
+    bases = ["--build-base", str(tmp_path / "build"), "--install-base", str(tmp_path / "install")]
+    ignore = ["--packages-ignore", "jepa_ros_msgs"]
+    colcon("--log-base", str(tmp_path / "log"), "build", *ignore, *bases, *how, folder=ROOT / "ros_ws")
+    prefix = tmp_path / "install" / "jepa_ros"
+    executables = {path.name for path in (prefix / "lib" / "jepa_ros").iterdir()}
+    assert executables >= {"world_model", "joint_command", "command_watchdog", "sim_dog", "recorder"}
+    share = prefix / "share" / "jepa_ros"
+    for name in ("package.xml", "launch/sim.launch.py", "config/sim.yaml", "config/go2.yaml"):
+        assert (share / name).is_file(), name
+    assert load_bundle(share / "bundles" / "default").manifest.camera.width == 64

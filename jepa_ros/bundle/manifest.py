@@ -162,7 +162,10 @@ class CostTerm(_Strict):
 
 
 class PlannerDefaults(_Strict):
-    """What the planner of this bundle is set to where nobody says otherwise; None leaves it to the planner."""
+    """What the planner of this bundle is set to where nobody says otherwise; None leaves it to the planner.
+
+    `observation_gain`: share of the way from the predicted to the seen latent that the history takes over; 1 where None.
+    """
 
     name: Literal["cem", "icem", "mppi", "gradient"] = "cem"
     samples: int | None = Field(default=None, ge=1)
@@ -175,6 +178,7 @@ class PlannerDefaults(_Strict):
     momentum: float | None = Field(default=None, ge=0, lt=1)
     temperature: float | None = Field(default=None, gt=0)
     execute: Literal["best", "mean"] | None = None
+    observation_gain: float | None = Field(default=None, gt=0, le=1)
 
 
 class Calibration(_Strict):

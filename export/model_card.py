@@ -71,7 +71,9 @@ def _table(rows: dict[str, str]) -> list[str]:
 
 
 def _recipe(recipe: dict[str, Any], figures: dict[str, Any]) -> list[str]:
+    begun = {"began with": f"the weights of `{recipe['start_from']}`"} if recipe.get("start_from") else {}
     rows = {
+        **begun,
         "frame passes": f"{figures['frames']:,}",
         "time": f"{figures['seconds'] / 60:.0f} minutes",
         "batch": f"{recipe['batch']} windows of {recipe['window']} frames",

@@ -65,13 +65,9 @@ def drive(
             if goal is None:
                 raise JepaRosError(f"room {room.seed}: no goal can be reached straight from where the dog is")
             records.append(client.reach(number, goal, artist.goal_view(*goal), time_limit))
-        status = client.safety
+        control, events = client.control_figures()
     rclpy.try_shutdown()
     artist.sim.close()
-    if status is None:
-        raise JepaRosError("joint_command never published safety_status")
-    control = {"command_hz": status.control_rate, "ticks": int(status.ticks), "missed_ticks": int(status.missed_ticks)}
-    events = {reason: int(count) for reason, count in zip(status.event_reasons, status.event_counts, strict=True)}
     return records, control, events
 
 

@@ -114,6 +114,23 @@ class GoalClient(Node):
         if self._record is not None and len(self._record.commands) < 100 * self._since():
             self._record.commands.append((self._since(), *message.position))
 
+    def control_figures(self) -> tuple[dict[str, Any], dict[str, int]]:
+        """Rate and ticks of the control loop, and how often each safety event occurred, up to now.
+
+        Raises:
+            JepaRosError: joint_command never published its status.
+        """
+        status = self.safety
+        if status is None:
+            raise JepaRosError("joint_command never published safety_status")
+        control = {
+            "command_hz": status.control_rate,
+            "ticks": int(status.ticks),
+            "missed_ticks": int(status.missed_ticks),
+        }
+        events = {reason: int(count) for reason, count in zip(status.event_reasons, status.event_counts, strict=True)}
+        return control, events
+
     def _on_safety(self, message: SafetyStatus) -> None:
         self.safety = message
 

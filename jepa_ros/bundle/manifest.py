@@ -164,7 +164,7 @@ class CostTerm(_Strict):
 class PlannerDefaults(_Strict):
     """What the planner of this bundle is set to where nobody says otherwise; None leaves it to the planner.
 
-    `observation_gain`: share of the way from the predicted to the seen latent that the history takes over; 1 where None.
+    `observation_gain` is the share of the way from the predicted to the seen latent that the history takes over.
     """
 
     name: Literal["cem", "icem", "mppi", "gradient"] = "cem"

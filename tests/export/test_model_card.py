@@ -49,6 +49,13 @@ def test_the_card_holds_the_figures_of_the_log(folder):
     assert "x 0.970, y 0.980" in text
     assert "3 × sigreg" in text
     assert "Not evaluated" in text
+    assert "began with" not in text
+
+
+def test_the_card_says_what_training_began_with(folder):
+    path = folder / "recipe.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "start_from": "bundles/first"}))
+    assert "| began with | the weights of `bundles/first` |" in write_model_card(folder / "tiny", folder).read_text()
 
 
 def test_the_card_holds_an_evaluation(folder):

@@ -162,10 +162,7 @@ class CostTerm(_Strict):
 
 
 class PlannerDefaults(_Strict):
-    """What the planner of this bundle is set to where nobody says otherwise; None leaves it to the planner.
-
-    `observation_gain` is the share of the way from the predicted to the seen latent that the history takes over.
-    """
+    """What the planner of this bundle is set to where nobody says otherwise; None leaves it to the planner."""
 
     name: Literal["cem", "icem", "mppi", "gradient"] = "cem"
     samples: int | None = Field(default=None, ge=1)
@@ -177,8 +174,6 @@ class PlannerDefaults(_Strict):
     min_std: float | None = Field(default=None, ge=0)
     momentum: float | None = Field(default=None, ge=0, lt=1)
     temperature: float | None = Field(default=None, gt=0)
-    execute: Literal["best", "mean"] | None = None
-    observation_gain: float | None = Field(default=None, gt=0, le=1)
 
 
 class Calibration(_Strict):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Literal
 
 from jepa_ros.errors import PlanningError
 
@@ -23,8 +22,6 @@ class PlannerConfig:
         min_std: Smallest standard deviation, same unit.
         momentum: Share of the old mean and deviation kept at each update (CEM).
         temperature: MPPI only; *divides* the energy: weight = exp(-(energy - lowest) / temperature). Lower is greedier.
-        execute: What a plan is: the "best" candidate scored, or the last iteration's "mean" where it was scored and
-            keeps the guardrails. The best of many is partly the luckiest of a model that errs; the mean is steadier.
         convergence: Stop when an iteration lowers the best energy by less than this fraction; 0 never stops early.
 
     Raises:
@@ -41,15 +38,10 @@ class PlannerConfig:
     momentum: float = 0.0
     temperature: float = 0.05
     convergence: float = 0.0
-    execute: Literal["best", "mean"] = "best"
 
     def __post_init__(self) -> None:
-        if self.execute not in ("best", "mean"):
-            raise PlanningError(f"planner setting 'execute' must be 'best' or 'mean', got {self.execute!r}")
         for item in fields(self):
             value = getattr(self, item.name)
-            if item.name == "execute":
-                continue
             # bool is an int to isinstance; a YAML `true` is not a count.
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
                 raise PlanningError(f"planner setting '{item.name}' must be a finite number, got {value!r}")

@@ -96,7 +96,6 @@ class LatentMPC:
         self._low, self._high = np.tile(low, action.block), np.tile(high, action.block)
         self._norm_limit, self._block = action.norm_limit, action.block
         self._rest = ActionBounds(self._low, self._high, action.norm_limit, action.block).rest
-        self._gain = np.float32(1.0 if manifest.planner.observation_gain is None else manifest.planner.observation_gain)
         self._surprise = SurpriseMonitor(manifest.calibration.surprise_p99)
         self._goal: GoalObjective | None = None
         self.reset()
@@ -162,10 +161,8 @@ class LatentMPC:
             raise PlanningError(f"the applied action must be {self._rest.size} finite numbers, got {action.tolist()}")
         history = self._warmed(self._history)
         predicted = self._model.rollout(history.latents, history.actions, action[None, None])[0, 0]
-        surprise = self._surprise.observe(predicted, latent)
-        believed = predicted + self._gain * (latent - predicted) if surprise <= 1.0 else latent
-        self._history = self._history.followed_by(action[None], believed[None], self._timing.history_max)
-        return surprise
+        self._history = self._history.followed_by(action[None], latent[None], self._timing.history_max)
+        return self._surprise.observe(predicted, latent)
 
     def _warmed(self, history: History) -> History:
         """The history, padded to `history_min` where the manifest says so: the oldest latent repeated, at rest."""

@@ -126,8 +126,6 @@ class SamplingPlanner(ABC):
                 break
         if not energies:
             self._pace.relax()
-        elif self.config.execute == "mean" and len(energies) > 1:
-            self._keep_mean(work, problem, latents, best)
         return self._finish(work, problem, best, energies, stopped)
 
     def _prepare(self, problem: PlanProblem) -> Workspace:
@@ -186,15 +184,6 @@ class SamplingPlanner(ABC):
         energy, violation = float(work.energy[row]), float(work.violation[row])
         if (violation, energy) < (best.violation, best.energy):
             best.energy, best.violation, best.latents = energy, violation, latents[row].copy()
-            work.best[:] = work.candidates[row]
-
-    @staticmethod
-    def _keep_mean(work: Workspace, problem: PlanProblem, latents: Float32, best: _Best) -> None:
-        """Put the mean that the last iteration scored in place of the best, if it can be carried out."""
-        row = 2 + len(problem.previous_plans)
-        if np.isfinite(work.energy[row]) and work.violation[row] <= 0:
-            best.energy, best.violation = float(work.energy[row]), 0.0
-            best.latents = latents[row].copy()
             work.best[:] = work.candidates[row]
 
     def _converged(self, energies: list[float]) -> bool:

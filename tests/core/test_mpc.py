@@ -247,27 +247,3 @@ def test_a_goal_whose_cost_needs_a_head_is_refused_by_a_model_without():
     _, loop = make(Headless(), goal=None, terms=[term(source="head:value", metric="value")])
     with pytest.raises(PlanningError, match="no heads"):
         loop.set_goal(GOAL)
-
-
-def histories(world):
-    """The newest latent that each rollout began from."""
-    return [latents[-1] for latents, _, _ in world.calls]
-
-
-def test_a_gain_below_one_blends_what_is_seen_with_what_was_predicted():
-    """Predicted 0, seen 0.1: with a gain of 0.25 planning starts from 0.025."""
-    world, loop = make(delay_steps=0, observation_gain=0.25)
-    loop.step(at(0.0))
-    world.calls.clear()
-    step = loop.step(at(0.1))
-    np.testing.assert_allclose(histories(world)[1:], np.tile([0.025, 0.0], (3, 1)), atol=1e-7)
-    np.testing.assert_allclose(step.latent, [0.1, 0.0], atol=1e-7)
-
-
-def test_what_is_surprising_is_taken_as_it_is_seen():
-    world, loop = make(delay_steps=0, observation_gain=0.25)
-    loop.step(at(0.0))
-    world.calls.clear()
-    step = loop.step(at(1.0))
-    assert step.surprise > 1
-    np.testing.assert_allclose(histories(world)[1:], np.tile([1.0, 0.0], (3, 1)), atol=1e-7)

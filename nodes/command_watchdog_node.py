@@ -16,6 +16,7 @@ from jepa_ros.safety import CommandWatchdog
 from jepa_ros_nodes import qos
 from jepa_ros_nodes.conversions import fill_joint_command
 from jepa_ros_nodes.params import declare
+from jepa_ros_nodes.polling import PolledSubscriptions
 from jepa_ros_nodes.running_node import run
 from jepa_ros_nodes.ticking import Ticker
 
@@ -34,7 +35,8 @@ class CommandWatchdogNode(Node):
         self._message = JointCommand(name=list(robot.joint_names))
         self._message.header.frame_id = NAME
         self._publish = self.create_publisher(JointCommand, "joint_commands", qos.COMMAND).publish
-        self.create_subscription(JointCommand, "joint_commands", self._on_command, qos.COMMAND)
+        self._inputs = PolledSubscriptions(self)
+        self._inputs.add(JointCommand, "joint_commands", self._on_command, qos.RECENT)
         self._ticker = Ticker(_RATE_HZ, self._tick, "watchdog")
         self._ticker.start()
 
@@ -43,6 +45,7 @@ class CommandWatchdogNode(Node):
             self._watchdog.on_command(time.monotonic())
 
     def _tick(self, now: float) -> None:
+        self._inputs.poll()
         was = self._watchdog.damping
         command = self._watchdog.update(now)
         if command is None:

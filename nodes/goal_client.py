@@ -22,16 +22,18 @@ from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import Image, JointState
-from std_srvs.srv import Trigger
 
 from jepa_ros.errors import JepaRosError
 from jepa_ros.robots import load_robot
 from jepa_ros.types import UInt8
 from jepa_ros_nodes import qos
 from jepa_ros_nodes.conversions import image_to_message, image_view
+from jepa_ros_nodes.polling import PolledSubscriptions
 from jepa_ros_simulation.dog import yaw_of
 from jepa_ros_simulation.records import GoalRecord
 from jepa_ros_simulation.tasks import Pose
+
+_POLL_S = 0.02
 
 
 class GoalClient(Node):
@@ -50,18 +52,19 @@ class GoalClient(Node):
         self.pose: Pose | None = None
         self.image: UInt8 | None = None
         self.safety: SafetyStatus | None = None
-        self.create_subscription(Odometry, "ground_truth/odom", self._on_odometry, qos.SENSOR)
-        self.create_subscription(JointState, "joint_states", self._on_joints, qos.SENSOR)
-        self.create_subscription(Image, "camera/image_raw", self._on_image, qos.SENSOR)
-        self.create_subscription(ActionChunk, "plan", self._on_plan, qos.COMMAND)
-        self.create_subscription(StageLatency, "stage_latency", self._on_stages, qos.COMMAND)
-        self.create_subscription(JointCommand, "joint_commands", self._on_command, qos.COMMAND)
-        self.create_subscription(SafetyStatus, "safety_status", self._on_safety, qos.COMMAND)
+        self.inputs = PolledSubscriptions(self)
+        self.inputs.add(JointState, "joint_states", self._on_joints, qos.SENSOR)
+        self.inputs.add(Odometry, "ground_truth/odom", self._on_odometry, qos.SENSOR)
+        self.inputs.add(Image, "camera/image_raw", self._on_image, qos.SENSOR)
+        self.inputs.add(ActionChunk, "plan", self._on_plan, qos.RECENT)
+        self.inputs.add(StageLatency, "stage_latency", self._on_stages, qos.RECENT)
+        self.inputs.add(JointCommand, "joint_commands", self._on_command, qos.RECENT)
+        self.inputs.add(SafetyStatus, "safety_status", self._on_safety, qos.SENSOR)
         self._place = self.create_client(PlaceRobot, "sim_dog/place")
-        self._walk = self.create_client(Trigger, "joint_command/walk")
         self._reach = ActionClient(self, ReachGoal, "reach_goal")
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self)
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._spin, daemon=True)
 
     def __enter__(self) -> GoalClient:
@@ -71,15 +74,18 @@ class GoalClient(Node):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._executor.shutdown()
+        self._ended.set()
         self._thread.join(2.0)
+        self._executor.shutdown()
         self.destroy_node()
 
     def _spin(self) -> None:
-        try:
-            self._executor.spin()
-        except rclpy.executors.ExternalShutdownException:
-            return
+        while self._executor.context.ok() and not self._ended.is_set():
+            try:
+                self._executor.spin_once(timeout_sec=_POLL_S)
+            except rclpy.executors.ExternalShutdownException:
+                return
+            self.inputs.poll()
 
     def _since(self) -> float:
         return time.monotonic() - self._began
@@ -165,17 +171,6 @@ class GoalClient(Node):
     def _result(self, future: Any, what: str, seconds: float) -> Any:
         self.wait_for(what, future.done, seconds)
         return future.result()
-
-    def walk(self) -> None:
-        """Let the dog go from standing to walking on the spot.
-
-        Raises:
-            JepaRosError: joint_command refused or is not there.
-        """
-        answer = self._result(self._walk.call_async(Trigger.Request()), "joint_command/walk", 5.0)
-        if not answer.success:
-            raise JepaRosError(f"joint_command refused to walk: {answer.message}")
-        self.wait_for("the dog to walk", lambda: self._state() == "walk", 10.0)
 
     def place(self, pose: Pose) -> None:
         """Put the simulated dog at a pose (m, m, rad).

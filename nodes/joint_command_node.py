@@ -11,7 +11,6 @@ import time
 
 from diagnostic_msgs.msg import DiagnosticArray
 from jepa_ros_msgs.msg import ActionChunk, AppliedAction, JointCommand, SafetyStatus
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import Imu, JointState
 from std_srvs.srv import Trigger
@@ -26,6 +25,7 @@ from jepa_ros_nodes.conversions import JointOrder, doubles, fill_joint_command, 
 from jepa_ros_nodes.diagnostics import diagnostic
 from jepa_ros_nodes.params import declare
 from jepa_ros_nodes.plan_follower import PlanFollower
+from jepa_ros_nodes.polling import PolledSubscriptions
 from jepa_ros_nodes.running_node import run
 from jepa_ros_nodes.ticking import Ticker
 
@@ -35,7 +35,7 @@ _RESTING = (State.PASSIVE.value, State.SIT.value, State.DAMP.value)
 
 
 class JointCommandNode(LifecycleNode):
-    """Runs the control loop in a thread with absolute deadlines; callbacks only hand over what came."""
+    """Runs the control loop in a thread with absolute deadlines, which reads its inputs itself at every tick."""
 
     def __init__(self) -> None:
         super().__init__("joint_command")
@@ -72,11 +72,10 @@ class JointCommandNode(LifecycleNode):
         self._publish_applied = self.create_publisher(AppliedAction, "applied_action", qos.COMMAND).publish
         self._publish_status = self.create_publisher(SafetyStatus, "safety_status", qos.COMMAND).publish
         self._publish_diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.RECORD).publish
-        # Sensors have a group of their own, so that they are heard while a service or a transition waits.
-        sensing = MutuallyExclusiveCallbackGroup()
-        self.create_subscription(JointState, "joint_states", self._on_joints, qos.SENSOR, callback_group=sensing)
-        self.create_subscription(Imu, "imu", self._on_imu, qos.SENSOR, callback_group=sensing)
-        self.create_subscription(ActionChunk, "plan", self._on_plan, qos.COMMAND, callback_group=sensing)
+        self._inputs = PolledSubscriptions(self)
+        self._inputs.add(JointState, "joint_states", self._on_joints, qos.SENSOR)
+        self._inputs.add(Imu, "imu", self._on_imu, qos.SENSOR)
+        self._inputs.add(ActionChunk, "plan", self._on_plan, qos.SENSOR)
         for request in REQUESTS:
             self.create_service(Trigger, f"~/{request}", lambda _, answer, what=request: self._on_request(what, answer))
         return TransitionCallbackReturn.SUCCESS
@@ -154,6 +153,7 @@ class JointCommandNode(LifecycleNode):
         return self.get_clock().now().nanoseconds * 1e-9
 
     def _tick(self, now: float) -> None:
+        self._inputs.poll()
         decision = self._safety.update(now)
         self._start_by_itself(now, decision)
         joints, imu = self._joints, self._imu

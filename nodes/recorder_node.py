@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
@@ -17,6 +17,7 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from jepa_ros.errors import JepaRosError
 from jepa_ros_nodes import qos
 from jepa_ros_nodes.params import declare
+from jepa_ros_nodes.polling import PolledSubscriptions
 from jepa_ros_nodes.running_node import run
 
 TOPICS = [
@@ -32,6 +33,9 @@ TOPICS = [
     "ground_truth/odom:nav_msgs/msg/Odometry",
     "/diagnostics:diagnostic_msgs/msg/DiagnosticArray",
 ]
+
+
+_POLL_S = 0.02
 
 
 def interface_files() -> list[Path]:
@@ -73,29 +77,32 @@ class RecorderNode(Node):
         self._store = get_typestore(Stores.ROS2_JAZZY)
         for path in interface_files():
             self._store.register(get_types_from_msg(path.read_text(), f"jepa_ros_msgs/msg/{path.stem}"))
-        self._lock = threading.Lock()
+        self._inputs = PolledSubscriptions(self)
+        self._sim_time = bool(self.get_parameter("use_sim_time").value)
         self._writer: Writer | None = Writer(output, version=9, storage_plugin=StoragePlugin.MCAP)
         self._writer.open()
         for entry in topics:
             topic, _, kind = entry.rpartition(":")
             name = self.resolve_topic_name(topic)
             connection = self._writer.add_connection(name, kind, typestore=self._store)
-            self.create_subscription(
-                message_class(kind), topic, lambda data, to=connection: self._write(to, data), qos.RECORD, raw=True
+            self._inputs.add_raw(
+                message_class(kind), topic, lambda data, at, to=connection: self._write(to, data, at), qos.RECORD
             )
+        # Steady time: a recording must go on when /clock stands still.
+        self.create_timer(_POLL_S, self._inputs.poll, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.get_logger().info(f"recording {len(topics)} topics to {output}")
 
-    def _write(self, connection: object, data: bytes) -> None:
-        with self._lock:
-            if self._writer is not None:
-                self._writer.write(connection, self.get_clock().now().nanoseconds, data)
+    def _write(self, connection: Any, data: bytes, received: int) -> None:
+        if self._writer is not None:
+            at = self.get_clock().now().nanoseconds if self._sim_time else received
+            self._writer.write(connection, at, data)
 
     def close(self) -> None:
         """Finish the bag."""
-        with self._lock:
-            if self._writer is not None:
-                self._writer.close()
-                self._writer = None
+        if self._writer is not None:
+            self._inputs.poll()
+            self._writer.close()
+            self._writer = None
 
 
 def main() -> None:

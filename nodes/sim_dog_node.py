@@ -26,6 +26,7 @@ from jepa_ros.types import JointState as Joints
 from jepa_ros_nodes import qos
 from jepa_ros_nodes.conversions import JointOrder, doubles, image_to_message, stamp
 from jepa_ros_nodes.params import declare
+from jepa_ros_nodes.polling import PolledSubscriptions
 from jepa_ros_nodes.running_node import run
 from jepa_ros_nodes.ticking import Ticker
 from jepa_ros_simulation.dog import HEAD_CAMERA_FOV_RAD, DogSim
@@ -65,7 +66,8 @@ class SimDogNode(Node):
         }
         self._steps, self._mark = 0, (time.monotonic(), 0.0)
         self._make_messages(size)
-        self.create_subscription(JointCommand, "joint_commands", self._on_command, qos.COMMAND)
+        self._inputs = PolledSubscriptions(self)
+        self._inputs.add(JointCommand, "joint_commands", self._on_command, qos.SENSOR)
         self.create_service(PlaceRobot, "~/place", self._on_place)
         self._ticker = Ticker(self._factor / self._dt, self._tick, "physics")
         self._ticker.start()
@@ -129,6 +131,7 @@ class SimDogNode(Node):
         if self._steps == 0:
             # Makes the rendering context, in this thread and before anybody waits for the next message.
             self._sim.render()
+        self._inputs.poll()
         with self._lock:
             self._sim.step(self._dt)
             joints, imu = self._sim.joint_state(), self._sim.imu()

@@ -34,6 +34,7 @@ from jepa_ros_nodes.diagnostics import diagnostic
 from jepa_ros_nodes.frames import AppliedActions, NewestFrame
 from jepa_ros_nodes.goals import ActiveGoal
 from jepa_ros_nodes.params import declare
+from jepa_ros_nodes.polling import PolledSubscriptions
 from jepa_ros_nodes.running_node import run
 
 _EARLY = 0.3  # share of a model step by which a frame may come early and still be taken
@@ -86,8 +87,9 @@ class WorldModelNode(LifecycleNode):
         self._publish_diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.RECORD).publish
         kind, topic = (CompressedImage, "/compressed") if self._compressed else (Image, "")
         self.create_subscription(kind, f"camera/image_raw{topic}", self._on_image, qos.SENSOR)
-        self.create_subscription(CameraInfo, "camera/camera_info", self._on_info, qos.SENSOR)
-        self.create_subscription(AppliedAction, "applied_action", self._on_applied, qos.SENSOR)
+        self._inputs = PolledSubscriptions(self)  # read by the planning thread, once a model step
+        self._inputs.add(CameraInfo, "camera/camera_info", self._on_info, qos.SENSOR)
+        self._inputs.add(AppliedAction, "applied_action", self._on_applied, qos.RECENT)
         self._server = ActionServer(
             self,
             ReachGoal,
@@ -252,6 +254,7 @@ class WorldModelNode(LifecycleNode):
         if found is None:
             return
         message, at = found
+        self._inputs.poll()
         if previous is not None and at > previous + 1.5 * step_s:
             self.get_logger().warning(
                 f"no frame for {at - previous:.2f} s: the history starts anew", throttle_duration_sec=2.0

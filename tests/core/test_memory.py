@@ -61,9 +61,7 @@ def test_a_damaged_file_is_named(tmp_path, damage):
         PlaceMemory("tiny", 2).load(path)
 
 
-@pytest.mark.parametrize(
-    ("name", "latent"), [("", [0, 0]), ("a", [0, 0, 0]), ("a", [0, np.nan]), ("a", [np.inf, 0])]
-)
+@pytest.mark.parametrize(("name", "latent"), [("", [0, 0]), ("a", [0, 0, 0]), ("a", [0, np.nan]), ("a", [np.inf, 0])])
 def test_what_cannot_be_remembered(memory, name, latent):
     with pytest.raises(JepaRosError):
         memory.remember(name, np.array(latent, np.float32))

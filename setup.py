@@ -46,7 +46,7 @@ setup(
     extras_require={
         "cpu": ["onnxruntime>=1.17"],
         "gpu": ["onnxruntime-gpu>=1.17"],
-        "sim": ["mujoco>=3.2", "matplotlib>=3.7", "rich>=13", "typer>=0.12"],
+        "sim": ["av>=12", "mujoco>=3.2", "matplotlib>=3.7", "rich>=13", "typer>=0.12"],
         "record": ["rosbags>=0.11"],
         "export": ["torch>=2.4", "onnxscript>=0.2", "typer>=0.12"],
         "train": ["torch>=2.4", "rich>=13", "typer>=0.12"],

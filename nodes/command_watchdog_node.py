@@ -1,11 +1,13 @@
 """`command_watchdog`: damping when nobody commands the joints any more. No model, nothing heavy; a process of its own.
 
 Silent while `joint_commands` flow. Once it has seen a command, 50 ms of silence make it publish damping until they
-flow again, because a robot keeps its last command for ever.
+flow again, because a robot keeps its last command for ever. On SIGINT and SIGTERM it outlives joint_command: it goes
+once commands have fallen silent and damping has been on the wire for half a second.
 """
 
 from __future__ import annotations
 
+import math
 import time
 
 from jepa_ros_msgs.msg import JointCommand
@@ -22,10 +24,13 @@ from jepa_ros_nodes.ticking import Ticker
 
 NAME = "command_watchdog"
 _RATE_HZ = 200.0
+_DAMP_LAST_S = 0.5
 
 
 class CommandWatchdogNode(Node):
     """Listens to commands; its own carry its name as frame_id and are not taken for somebody's."""
+
+    wind_down_s = 9.5  # joint_command takes up to 8 s to sit; launch kills after 10
 
     def __init__(self) -> None:
         super().__init__(NAME)
@@ -37,6 +42,7 @@ class CommandWatchdogNode(Node):
         self._publish = self.create_publisher(JointCommand, "joint_commands", qos.COMMAND).publish
         self._inputs = PolledSubscriptions(self)
         self._inputs.add(JointCommand, "joint_commands", self._on_command, qos.RECENT)
+        self._damping_since = math.inf
         self._ticker = Ticker(_RATE_HZ, self._tick, "watchdog")
         self._ticker.start()
 
@@ -49,14 +55,20 @@ class CommandWatchdogNode(Node):
         was = self._watchdog.damping
         command = self._watchdog.update(now)
         if command is None:
+            self._damping_since = math.inf
             if was:
                 self.get_logger().info("commands flow again")
             return
+        self._damping_since = min(self._damping_since, now)
         self._message.header.stamp = self.get_clock().now().to_msg()
         fill_joint_command(self._message, command)
         self._publish(self._message)
         if not was:
             self.get_logger().error("no joint command any more: damping")
+
+    def wind_down(self) -> bool:
+        """Whether the robot is nobody's any more: never commanded, or damped last."""
+        return not self._watchdog.armed or time.monotonic() - self._damping_since >= _DAMP_LAST_S
 
     def close(self) -> None:
         """Stop watching."""

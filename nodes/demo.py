@@ -6,7 +6,6 @@ script only chooses goals, draws their views, and writes down what it hears.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from datetime import datetime
@@ -24,7 +23,7 @@ from jepa_ros_nodes.launching import RunningLaunch, shared_memory_environment
 from jepa_ros_simulation.dog import DogSim
 from jepa_ros_simulation.film import write_film
 from jepa_ros_simulation.records import GoalRecord
-from jepa_ros_simulation.report import summarise, write_report
+from jepa_ros_simulation.report import headlines, summarise, write_report
 from jepa_ros_simulation.rooms import Room
 from jepa_ros_simulation.tasks import FARTHEST_M, NEAREST_M, WIDEST_TURN_RAD, Pose, why_invalid, wrap
 from jepa_ros_simulation.walker import Walker
@@ -81,13 +80,8 @@ def show(summary: dict[str, Any], console: Console) -> None:
         table.add_row(str(row["goal"]), "yes" if row["at_goal"] else "no", row["reason"], *end)
     console.print(table)
     figures = Table(show_header=False)
-    plan, total = summary["plan_ms"], summary["total_ms"]
-    figures.add_row("plan latency", f"p50 {plan['p50']:.0f} ms, p99 {plan['p99']:.0f} ms")
-    figures.add_row("image to plan", f"p50 {total['p50']:.0f} ms, p99 {total['p99']:.0f} ms")
-    figures.add_row(
-        "control rate", f"{summary['command_hz']:.1f} Hz, {summary['deadline_miss_rate']:.2%} of ticks missed"
-    )
-    figures.add_row("safety events", json.dumps(summary["safety_events"]) if summary["safety_events"] else "none")
+    for name, value in headlines(summary).items():
+        figures.add_row(name, value)
     console.print(figures)
 
 

@@ -46,8 +46,9 @@ def run(make: Callable[[], Node], threads: int = 1) -> None:
     """Make a node and run it until a signal comes.
 
     A node may have `wind_down() -> bool`, called again and again after the signal while callbacks are still served:
-    it says whether the node has come to rest. A lifecycle node with a parameter `autostart` that is true is
-    configured and activated at once; if that fails, the process ends with exit code 1.
+    it says whether the node has come to rest, and `wind_down_s` how long it may take (8 s). A lifecycle node with a
+    parameter `autostart` that is true is configured and activated at once; if that fails, the process ends with exit
+    code 1.
     """
     rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
     stop = threading.Event()
@@ -73,7 +74,7 @@ def run(make: Callable[[], Node], threads: int = 1) -> None:
             spin(executor, stop.is_set)
             wind_down = getattr(node, "wind_down", None)
             if wind_down is not None:
-                until = time.monotonic() + 8.0
+                until = time.monotonic() + getattr(node, "wind_down_s", 8.0)
                 spin(executor, lambda: wind_down() or time.monotonic() > until)
     finally:
         close = getattr(node, "close", None)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 from rich.progress import track
@@ -35,22 +37,32 @@ def _frame(sim: DogSim, record: GoalRecord, row: tuple[float, ...]) -> UInt8:
     return np.hstack([_caption(outside.copy(), f"goal {record.number}   {row[0]:4.1f} s"), column])
 
 
-def write_film(path: Path, records: list[GoalRecord], room: Room, rate_hz: float = 10.0) -> Path:
-    """Draw every drive at `rate_hz` frames a second of the recording into an MP4.
-
-    Raises:
-        JepaRosError: OpenCV cannot write such a file here.
-    """
-    sim = DogSim(room)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate_hz, (_WIDTH + _INSET, _HEIGHT))
-    if not writer.isOpened():
-        raise JepaRosError(f"film {path}: this OpenCV has no MP4 writer; install opencv-python-headless from PyPI")
+def _frames(sim: DogSim, records: list[GoalRecord], rate_hz: float) -> Iterator[UInt8]:
+    """Every drive at `rate_hz` frames a second of the recording."""
     for record in track(records, description="drawing the film"):
         due = 0.0
         for row in record.body:
             if row[0] >= due:
-                writer.write(np.ascontiguousarray(_frame(sim, record, row)[..., ::-1]))
+                yield _frame(sim, record, row)
                 due = row[0] + 0.99 / rate_hz
-    writer.release()
-    sim.close()
+
+
+def write_film(path: Path, records: list[GoalRecord], room: Room, rate_hz: int = 10) -> Path:
+    """Draw every drive into an MP4 with H.264, which every browser plays (OpenCV's own MPEG-4 plays in none).
+
+    Raises:
+        JepaRosError: the file cannot be written.
+    """
+    sim = DogSim(room)
+    try:
+        with av.open(str(path), "w", options={"movflags": "+faststart"}) as out:
+            stream = out.add_stream("libx264", rate=rate_hz, options={"preset": "veryfast"})
+            stream.width, stream.height, stream.pix_fmt = _WIDTH + _INSET, _HEIGHT, "yuv420p"
+            for frame in _frames(sim, records, rate_hz):
+                out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            out.mux(stream.encode())
+    except (av.FFmpegError, OSError) as error:
+        raise JepaRosError(f"film {path}: cannot be written ({error})") from error
+    finally:
+        sim.close()
     return path

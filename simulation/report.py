@@ -27,9 +27,9 @@ RULE = "the dog ended within 0.25 m and 15 deg of the goal pose (truth); reporte
 _STAGES = ("image age", "decode", "encode", "plan", "total")
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1080px;margin:2em auto;padding:0 1em;color:#222}
 table{border-collapse:collapse;margin:1em 0}td,th{padding:.3em .8em;border-bottom:1px solid #ddd;text-align:right}
-th:first-child,td:first-child{text-align:left}.goal{border-top:2px solid
-#ccc;margin-top:2em}figure{display:inline-block;margin:.3em}
-# figcaption{font-size:13px;color:#666}.yes{color:#0a7d32}.no{color:#b3261e}img{max-width:100%}"""
+th:first-child,td:first-child{text-align:left}.goal{border-top:2px solid #ccc;margin-top:2em}
+figure{display:inline-block;margin:.3em}figcaption{font-size:13px;color:#666}
+.yes{color:#0a7d32}.no{color:#b3261e}img{max-width:100%}"""
 
 
 def draw_room(axes: Axes, room: Room) -> None:
@@ -153,6 +153,19 @@ def summarise(records: list[GoalRecord], control: dict[str, Any], events: dict[s
     }
 
 
+def headlines(summary: dict[str, Any]) -> dict[str, str]:
+    """The figures of a summary as people read them."""
+    plan, total, events = summary["plan_ms"], summary["total_ms"], summary["safety_events"]
+    return {
+        "goals reached": f"{summary['reached']} of {summary['goals']}",
+        "median distance at the end": f"{summary['median_distance_m']} m, {summary['median_yaw_error_deg']}°",
+        "plan latency": f"p50 {plan['p50']:.0f} ms, p99 {plan['p99']:.0f} ms",
+        "image to plan": f"p50 {total['p50']:.0f} ms, p99 {total['p99']:.0f} ms",
+        "control rate": f"{summary['command_hz']:.1f} Hz, {summary['deadline_miss_rate']:.2%} of ticks missed",
+        "safety events": ", ".join(f"{reason} × {count}" for reason, count in events.items()) or "none",
+    }
+
+
 def write_report(
     folder: Path, records: list[GoalRecord], room: Room, summary: dict[str, Any], about: dict[str, str]
 ) -> Path:
@@ -164,8 +177,7 @@ def write_report(
         draw_drive(axes, record)
     facts = {**about, "machine": f"{platform.machine()}, {platform.system()}", "success": summary["rule"]}
     head = _table(facts)
-    figures = ("goals", "reached", "plan_ms", "total_ms", "command_hz", "deadline_miss_rate", "safety_events")
-    body = _table({name: json.dumps(summary[name]) for name in figures})
+    body = _table(headlines(summary))
     parts = []
     for record, row in zip(records, summary["rows"], strict=True):
         mark = '<span class="yes">at the goal</span>' if row["at_goal"] else '<span class="no">not at the goal</span>'

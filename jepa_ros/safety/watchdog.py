@@ -39,6 +39,11 @@ class CommandWatchdog:
         self.damping = False
         self.trips = 0
 
+    @property
+    def armed(self) -> bool:
+        """Whether anybody has ever commanded the robot."""
+        return self._last is not None
+
     def on_command(self, t: float) -> None:
         """A command of joint_command (not of this watchdog) came, at `t` monotonic seconds on receipt."""
         if isfinite(t) and (self._last is None or t > self._last):

@@ -1,0 +1,112 @@
+"""Send the running robot to a goal from the command line, where `ros2 action send_goal` is not at hand.
+
+`python -m jepa_ros_nodes.reach west` (a name in the bundle) or `python -m jepa_ros_nodes.reach view.png`. Exit code 0:
+reached; 1: not reached, or refused. Ctrl-C cancels the goal, and the dog stops.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import cv2
+import rclpy
+import typer
+from jepa_ros_msgs.action import ReachGoal
+from rclpy.action import ActionClient
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from rich.console import Console
+
+from jepa_ros.errors import ImageError, JepaRosError
+from jepa_ros_nodes.conversions import image_to_message
+
+_IMAGES = (".png", ".jpg", ".jpeg", ".bmp")
+
+
+def goal_message(goal: str, time_limit: float, tolerance: float) -> ReachGoal.Goal:
+    """A goal by name, or by image where `goal` is the path of one.
+
+    Raises:
+        ImageError: the file is missing or not an image.
+    """
+    message = ReachGoal.Goal(kind=ReachGoal.Goal.NAME, name=goal, time_limit=time_limit, tolerance=tolerance)
+    if not goal.lower().endswith(_IMAGES):
+        return message
+    found = cv2.imread(goal, cv2.IMREAD_COLOR) if Path(goal).is_file() else None
+    if found is None:
+        raise ImageError(f"goal image {goal}: no such file, or not an image")
+    message.kind, message.name, message.image = ReachGoal.Goal.IMAGE, "", image_to_message(found[..., ::-1])
+    return message
+
+
+def _wait(node: Node, future: Any, seconds: float, what: str) -> Any:
+    """The result of a future.
+
+    Raises:
+        JepaRosError: none came in time.
+    """
+    rclpy.spin_until_future_complete(node, future, timeout_sec=seconds)
+    if not future.done():
+        raise JepaRosError(f"no answer from {what} within {seconds:.0f} s")
+    return future.result()
+
+
+def drive(node: Node, goal: ReachGoal.Goal, wait_s: float, console: Console) -> ReachGoal.Result:
+    """Send the goal and show its progress until it is over.
+
+    Raises:
+        JepaRosError: nobody serves reach_goal, or the goal was refused.
+    """
+    client = ActionClient(node, ReachGoal, "reach_goal")
+    name = node.resolve_topic_name("reach_goal")
+    if not client.wait_for_server(wait_s):
+        raise JepaRosError(f"nobody serves {name}: is the launch running, in this ROS_DOMAIN_ID and namespace?")
+    with console.status("sent") as status:
+
+        def on_feedback(message: Any) -> None:
+            heard = message.feedback
+            left = "" if heard.remaining_time < 0 else f", {heard.remaining_time:.0f} s left"
+            status.update(f"{heard.status}: energy {heard.energy:.2f}, surprise {heard.surprise:.2f}{left}")
+
+        handle = _wait(node, client.send_goal_async(goal, feedback_callback=on_feedback), 10.0, name)
+        if not handle.accepted:
+            raise JepaRosError("world_model takes no goals now: it is not active")
+        result = handle.get_result_async()
+        try:
+            while not result.done():
+                rclpy.spin_once(node, timeout_sec=0.1)
+        except KeyboardInterrupt:
+            status.update("cancelling")
+            _wait(node, handle.cancel_goal_async(), 5.0, name)
+            _wait(node, result, 5.0, name)
+    return result.result().result
+
+
+def main(
+    goal: Annotated[str, typer.Argument(help="name of a goal in the bundle, or path of an image")],
+    time_limit: Annotated[float, typer.Option(min=0.0, help="seconds; 0 for none")] = 30.0,
+    tolerance: Annotated[float, typer.Option(help="energy that counts as reached; 0 takes the bundle's")] = 0.0,
+    namespace: Annotated[str, typer.Option(help="namespace of the nodes")] = "",
+    wait: Annotated[float, typer.Option(min=0.0, help="seconds to wait for the robot")] = 10.0,
+) -> None:
+    """Send the running robot to a goal and say how it went."""
+    console, began = Console(), time.monotonic()
+    try:
+        message = goal_message(goal, time_limit, tolerance)
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        node = Node("reach", namespace=namespace)
+        result = drive(node, message, wait, console)
+    except JepaRosError as error:
+        console.print(f"[red]reach: {error}[/red]")
+        raise typer.Exit(1) from error
+    finally:
+        rclpy.try_shutdown()
+    colour = "green" if result.reached else "red"
+    console.print(f"[{colour}]{result.reason}[/{colour}] ({time.monotonic() - began:.1f} s, {result.plans} plans)")
+    raise typer.Exit(0 if result.reached else 1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

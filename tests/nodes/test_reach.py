@@ -1,0 +1,74 @@
+"""The command line that sends a goal: how it went is its exit code and its last line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from jepa_ros.errors import ImageError
+from jepa_ros_nodes.reach import ReachGoal, goal_message
+
+from .conftest import Rig
+from .test_bad_input import Camera
+
+
+def reach(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "jepa_ros_nodes.reach", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_name_and_an_image(tmp_path: Path) -> None:
+    named = goal_message("west", 5.0, 0.0)
+    assert (named.kind, named.name, named.time_limit) == (ReachGoal.Goal.NAME, "west", 5.0)
+    red = np.zeros((4, 6, 3), np.uint8)
+    red[..., 2] = 255
+    cv2.imwrite(str(tmp_path / "red.png"), red)
+    shown = goal_message(str(tmp_path / "red.png"), 5.0, 0.0)
+    assert (shown.kind, shown.image.width, shown.image.height) == (ReachGoal.Goal.IMAGE, 6, 4)
+    assert list(shown.image.data[:3]) == [255, 0, 0]
+
+
+@pytest.mark.parametrize("content", [None, b"not an image"])
+def test_an_image_that_cannot_be_read(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "view.png"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ImageError, match=r"view\.png: no such file, or not an image"):
+        goal_message(str(path), 5.0, 0.0)
+
+
+@pytest.mark.dds
+def test_nobody_there() -> None:
+    done = reach("west", "--wait", "0.5", "--namespace", "/nowhere")
+    assert done.returncode == 1
+    assert "nobody serves /nowhere/reach_goal" in " ".join(done.stdout.split())
+
+
+@pytest.mark.dds
+def test_outcomes(rig: Rig, tiny_bundle: Path, tmp_path: Path) -> None:
+    camera = Camera(rig)
+    rig.start("world_model", bundle=tiny_bundle)
+    here = tmp_path / "here.png"
+    cv2.imwrite(str(here), np.full((32, 32, 3), 90, np.uint8))
+    processes = {}
+    for name, arguments in {
+        "unknown": ["attic"],
+        "arrives": [str(here), "--time-limit", "8"],
+        "runs out": [str(here), "--time-limit", "1", "--tolerance", "-1"],
+    }.items():
+        command = [sys.executable, "-m", "jepa_ros_nodes.reach", *arguments]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        rig.wait(f"the goal that is {name}", lambda p=process: p.poll() is not None)
+        processes[name] = (process.returncode, " ".join(process.stdout.read().split()))
+    assert camera.message.header.stamp.sec > 0
+    assert processes["unknown"][0] == 1
+    assert "attic" in processes["unknown"][1]
+    assert processes["arrives"][0] == 0, processes["arrives"][1]
+    assert "arrived" in processes["arrives"][1]
+    assert processes["runs out"][0] == 1
+    assert "time limit of 1 s reached" in processes["runs out"][1]

@@ -65,3 +65,31 @@ class JointCommand:
     effort: Float64
     kp: Float64
     kd: Float64
+
+
+@dataclass(frozen=True)
+class PlanChunk:
+    """The actions of the next model steps.
+
+    Attributes:
+        names: components of an action.
+        start: when the first action takes effect, s of the plans' clock.
+        step: s, for how long each action holds.
+        values: `[steps, A]` in SI units.
+        observed: stamp in s of the newest image behind it.
+        valid_until: s; nothing of it is carried out later.
+        goal: identity of the goal it serves.
+    """
+
+    names: tuple[str, ...]
+    start: float
+    step: float
+    values: Float64
+    observed: float
+    valid_until: float
+    goal: bytes = b""
+
+    def at(self, now: float) -> Float64:
+        """The action `[A]` at `now` s, not before `start`; the last one holds on."""
+        row: Float64 = self.values[min(int((now - self.start) / self.step), len(self.values) - 1)]
+        return row

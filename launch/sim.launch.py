@@ -102,11 +102,12 @@ def generate_launch_description() -> LaunchDescription:
     nodes = GroupAction(
         [PushRosNamespace(LaunchConfiguration("namespace")), sim, watchdog, joint_command, world_model, recorder]
     )
-    # Without the dog there is nothing to run; a dead planner or commander is reported, and the safety of the others
-    # takes over.
-    ends = RegisterEventHandler(
-        OnProcessExit(
-            target_action=sim, on_exit=[LogInfo(msg="the simulated dog has ended"), Shutdown(reason="sim_dog exited")]
+    # Without the dog there is nothing to run, and without the watchdog nothing may: joint_command stops and sits. A
+    # dead planner or commander is reported, and the safety of the others takes over.
+    ends = [
+        RegisterEventHandler(
+            OnProcessExit(target_action=node, on_exit=[LogInfo(msg=message), Shutdown(reason=message)])
         )
-    )
-    return LaunchDescription([*ARGUMENTS, headless, ends, nodes])
+        for node, message in ((sim, "the simulated dog has ended"), (watchdog, "command_watchdog has ended"))
+    ]
+    return LaunchDescription([*ARGUMENTS, headless, *ends, nodes])

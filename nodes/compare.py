@@ -22,6 +22,7 @@ from rich.table import Table
 
 from jepa_ros.errors import JepaRosError
 from jepa_ros_nodes.launching import RunningLaunch, shared_memory_environment
+from jepa_ros_nodes.share import default_bundle
 from jepa_ros_simulation.dog import DogSim
 from jepa_ros_simulation.records import GoalRecord
 from jepa_ros_simulation.report import summarise
@@ -82,7 +83,7 @@ def drive(rows: list[dict[str, Any]], room: Room) -> tuple[list[GoalRecord], dic
 
 def main(
     evaluation: Annotated[Path, typer.Argument(help="JSON written by jepa_ros_simulation.evaluate")],
-    bundle: Annotated[Path, typer.Option(help="folder of the bundle that was evaluated")] = Path("bundles/default"),
+    bundle: Annotated[Path | None, typer.Option(help="the bundle that was evaluated; default: the shipped one")] = None,
     episodes: Annotated[int, typer.Option(min=1, help="how many of its episodes")] = 50,
     json_out: Annotated[Path | None, typer.Option("--json", help="write the comparison here")] = None,
     log: Annotated[Path, typer.Option(help="the launch's output")] = Path("runs/compare.log"),
@@ -96,7 +97,7 @@ def main(
         found = json.loads(evaluation.read_text())
         rows, room = found["rows"][:episodes], Room(found["room"])
         log.parent.mkdir(parents=True, exist_ok=True)
-        arguments = {"bundle": str(bundle.resolve()), "room": str(room.seed)}
+        arguments = {"bundle": str((bundle or default_bundle()).resolve()), "room": str(room.seed)}
         with RunningLaunch("sim.launch.py", arguments, log, environment):
             records, control, events = drive(rows, room)
     except (JepaRosError, OSError, KeyError, ValueError) as error:

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from jepa_ros.errors import JepaRosError
 from jepa_ros_nodes.launching import RunningLaunch, shared_memory_environment
+from jepa_ros_nodes.share import default_bundle
 from jepa_ros_simulation.dog import DogSim
 from jepa_ros_simulation.film import write_film
 from jepa_ros_simulation.records import GoalRecord
@@ -89,7 +90,7 @@ def main(
     goals: Annotated[int, typer.Option(min=1, help="how many goals")] = 10,
     seed: Annotated[int, typer.Option(help="of the goals")] = 0,
     room: Annotated[int, typer.Option(help="which room (its seed); the default bundle knows room 0")] = 0,
-    bundle: Annotated[Path, typer.Option(help="folder of the bundle")] = Path("bundles/default"),
+    bundle: Annotated[Path | None, typer.Option(help="folder of the bundle; default: the one that is shipped")] = None,
     time_limit: Annotated[float, typer.Option(min=1.0, help="seconds a goal")] = 15.0,
     out: Annotated[Path | None, typer.Option(help="folder for the report; default runs/<time>")] = None,
     film: Annotated[bool, typer.Option(help="also draw an MP4 of the drive")] = True,
@@ -100,10 +101,11 @@ def main(
     environment = shared_memory_environment()
     if any(os.environ.get(name) != value for name, value in environment.items()):
         os.execve(sys.executable, [sys.executable, "-m", "jepa_ros_nodes.demo", *sys.argv[1:]], environment)
+    bundle = bundle or default_bundle()
     arguments = {"bundle": str(bundle.resolve()), "room": str(room), "record": str((folder / "recording").resolve())}
     try:
         if not bundle.is_dir():
-            raise JepaRosError(f"bundle {bundle}: no such folder; run from the project's root or give --bundle")
+            raise JepaRosError(f"bundle {bundle}: no such folder")
         folder.mkdir(parents=True, exist_ok=True)
         with RunningLaunch("sim.launch.py", arguments, folder / "launch.log", environment):
             records, control, events = drive(goals, seed, Room(room), time_limit)

@@ -24,10 +24,11 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image, JointState
 
 from jepa_ros.errors import JepaRosError
+from jepa_ros.messages import image_view
 from jepa_ros.robots import load_robot
 from jepa_ros.types import UInt8
 from jepa_ros_nodes import qos
-from jepa_ros_nodes.conversions import image_to_message, image_view
+from jepa_ros_nodes.conversions import image_to_message
 from jepa_ros_nodes.polling import PolledSubscriptions
 from jepa_ros_simulation.dog import yaw_of
 from jepa_ros_simulation.records import GoalRecord

@@ -36,6 +36,7 @@ class ActiveGoal:
     reason: str = ""
     ended: threading.Event = field(default_factory=threading.Event)
     _near_since: float | None = None
+    _ending: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def elapsed(self) -> float:
@@ -49,9 +50,10 @@ class ActiveGoal:
 
     def end(self, reached: bool, reason: str) -> None:
         """Close it; only the first call counts."""
-        if not self.ended.is_set():
-            self.reached, self.reason = reached, reason
-            self.ended.set()
+        with self._ending:
+            if not self.ended.is_set():
+                self.reached, self.reason = reached, reason
+                self.ended.set()
 
     def judge(self, energy: float, stamp: float) -> None:
         """Take in the energy of the frame of `stamp` s; near enough for a second is there, and time may be up."""

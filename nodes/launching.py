@@ -12,8 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from jepa_ros.errors import JepaRosError
-
-_ROOT = Path(__file__).resolve().parent.parent
+from jepa_ros_nodes.share import share_folder
 
 
 def launch_command(launch_file: Path, arguments: dict[str, str]) -> list[str]:
@@ -35,7 +34,7 @@ def shared_memory_environment() -> dict[str, str]:
     """This process's environment with the Fast DDS profile that stays on this machine, and a domain of its own if
     none is set."""
     environment = dict(os.environ)
-    profile = str(_ROOT / "config" / "fastdds_shm.xml")
+    profile = str(share_folder() / "config" / "fastdds_shm.xml")
     environment.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", profile)
     environment.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", profile)
     environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
@@ -55,7 +54,7 @@ class RunningLaunch:
 
     def __init__(self, launch_file: str, arguments: dict[str, str], log: Path, environment: dict[str, str]) -> None:
         path = Path(launch_file)
-        self._command = launch_command(path if path.exists() else _ROOT / "launch" / launch_file, arguments)
+        self._command = launch_command(path if path.exists() else share_folder() / "launch" / launch_file, arguments)
         self._log, self._environment = log, environment
 
     def __enter__(self) -> RunningLaunch:

@@ -63,6 +63,12 @@ class PolledSubscriptions:
         made = self._node.create_subscription(kind, topic, callback, profile, callback_group=self._group, raw=raw)
         self._entries.append((made, callback, max(profile.depth, 1)))
 
+    def destroy(self) -> None:
+        """Unsubscribe from everything."""
+        for subscription, _, _ in self._entries:
+            self._node.destroy_subscription(subscription)
+        self._entries.clear()
+
     def poll(self) -> None:
         """Hand every message that has come to its callback; at most a queue's depth a topic, so that a flood cannot
         hold the loop."""

@@ -1,5 +1,5 @@
-"""How every node of this package runs: one executor, a clean end on SIGINT and SIGTERM, `autostart` for those with a
-lifecycle."""
+"""How every node of this package runs: one executor, a clean end on SIGINT, SIGTERM and SIGHUP, `autostart` for those
+with a lifecycle."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ def run(make: Callable[[], Node], threads: int = 1) -> None:
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    # SIGHUP too: a terminal that closes must not leave a robot walking.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, on_signal)
     code = 0
     try:

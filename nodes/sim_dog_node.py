@@ -21,10 +21,11 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Imu, JointState
 
 from jepa_ros.errors import RobotError
+from jepa_ros.messages import JointOrder
 from jepa_ros.types import Imu as Inertial
 from jepa_ros.types import JointState as Joints
 from jepa_ros_nodes import qos
-from jepa_ros_nodes.conversions import JointOrder, doubles, image_to_message, stamp
+from jepa_ros_nodes.conversions import doubles, image_to_message, stamp
 from jepa_ros_nodes.params import declare
 from jepa_ros_nodes.polling import PolledSubscriptions
 from jepa_ros_nodes.running_node import run

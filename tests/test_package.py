@@ -105,6 +105,8 @@ def test_colcon_installs_what_the_launch_file_needs(tmp_path, how):
     prefix = tmp_path / "install" / "jepa_ros"
     executables = {path.name for path in (prefix / "lib" / "jepa_ros").iterdir()}
     assert executables >= {"world_model", "joint_command", "command_watchdog", "sim_dog", "recorder"}
+    shebang = (prefix / "lib" / "jepa_ros" / "joint_command").read_text().splitlines()[0]
+    assert shebang == f"#!{sys.executable}", "an executable runs with the Python that colcon was run with"
     share = prefix / "share" / "jepa_ros"
     for name in ("package.xml", "launch/sim.launch.py", "config/sim.yaml", "config/go2.yaml"):
         assert (share / name).is_file(), name

@@ -82,6 +82,8 @@ class SafetyLimits(_Strict):
         camera_timeout_s: walking stops when the newest frame behind the plans is older than this.
         plan_validity_max_s: no plan is believed for longer than this after it came, whatever it says.
         policy_timeout_s: walking without new targets for this long damps.
+        loop_timeout_s: a control loop that stood still for longer than this damps when it comes back: the watchdog has
+            let the robot sink meanwhile, and where the targets were is not where the joints are.
         tilt_rad: a larger angle between the body's up and the world's damps.
         position_tolerance_rad: a joint measured further outside its range than this damps: the measurement is wrong.
         stance_time_s: the least time a change of stance takes; longer where `motions.stance.rate` needs it.
@@ -95,6 +97,7 @@ class SafetyLimits(_Strict):
     camera_timeout_s: float = Field(default=1.0, gt=0)
     plan_validity_max_s: float = Field(default=1.0, gt=0)
     policy_timeout_s: float = Field(default=0.1, gt=0)
+    loop_timeout_s: float = Field(default=0.15, gt=0)
     tilt_rad: float = Field(default=0.6, gt=0, lt=1.6)
     position_tolerance_rad: float = Field(default=0.3, gt=0)
     stance_time_s: float = Field(default=1.0, gt=0)

@@ -63,6 +63,12 @@ class Locomotion(_Strict):
     command_low: list[float] = Field(min_length=3, max_length=3)
     command_high: list[float] = Field(min_length=3, max_length=3)
 
+    @model_validator(mode="after")
+    def _can_stand_still(self) -> Locomotion:
+        if any(not low <= 0.0 <= high for low, high in zip(self.command_low, self.command_high, strict=True)):
+            raise ValueError("command_low must not be above 0 and command_high not below it: a stop commands zero")
+        return self
+
 
 class RobotModel(_Strict):
     """A robot's joints with their limits, its named stances, gains, safety limits and low-level walking policy."""

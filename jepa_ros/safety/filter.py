@@ -68,6 +68,8 @@ class SafetyFilter:
         self._change: StanceChange | None = None
         self._posture = Posture(robot.stance("sit"), robot.gain("stand"))
         self._targets: MotionTargets | None = None
+        self.stopped_goal: tuple[bytes, str] | None = None
+        """The last goal whose walk was stopped before it was over, and why: whoever planned it must be told."""
         self._past = {"joint_range": Lasting(), "effort": Lasting()}
 
     @property
@@ -79,6 +81,16 @@ class SafetyFilter:
     def counts(self) -> dict[str, int]:
         """How many events there were of each reason."""
         return dict(self._log.counts)
+
+    @property
+    def total(self) -> int:
+        """How many events there were."""
+        return self._log.counts.total()
+
+    @property
+    def state(self) -> str:
+        """The name of the `State` it is in; `update` alone advances it."""
+        return self._machine.state.value
 
     @property
     def tilt(self) -> float:
@@ -116,13 +128,16 @@ class SafetyFilter:
             if isfinite(t):
                 self._camera_at = t
 
-    def on_plan(self, t: float, valid_until: float, goal_id: bytes = b"") -> None:
-        """A plan came at `t` that holds until `valid_until`; one of a goal whose walk was stopped is not followed."""
+    def on_plan(self, t: float, valid_until: float, goal_id: bytes = b"") -> bool:
+        """A plan came at `t` that holds until `valid_until`; returns whether it may be followed.
+
+        One of a goal that is over, or whose walk was stopped, may not.
+        """
         with self._lock:
             if isfinite(t) and isfinite(valid_until):
-                self._plans.on_plan(t, valid_until, goal_id)
-            else:
-                self._take(t, Fault("plan_not_finite", "a plan came with a time that is not a number"))
+                return self._plans.on_plan(t, valid_until, goal_id)
+            self._take(t, Fault("plan_not_finite", "a plan came with a time that is not a number"))
+            return False
 
     def on_goal_end(self, goal_id: bytes = b"") -> None:
         """The planner says that a goal is over: the walk ends, as no fault."""
@@ -155,6 +170,7 @@ class SafetyFilter:
             if not isfinite(now):
                 self._take(self._now, _BAD_TIME)
                 return self._machine.decision()
+            self._notice_stall(now)
             self._now, before = now, self._machine.state
             stop = self._limits.stop
             still = self._body.still_for(now, stop.still_joint_speed) >= stop.still_for_s
@@ -246,6 +262,14 @@ class SafetyFilter:
             self._machine.damp(fault.detail)
             self._enter_if_changed(state, self._now)
 
+    def _notice_stall(self, now: float) -> None:
+        """Damp if this loop stood still for too long, or its clock went back: it no longer knows where the body is."""
+        gap, limit = now - self._now, self._limits.loop_timeout_s
+        if self._machine.state is not State.PASSIVE and not 0.0 <= gap <= limit:
+            self._take(
+                now, Fault("loop_stalled", f"the control loop stood still for {gap:.3f} s, the limit is {limit} s")
+            )
+
     def _look(self, now: float, joints: JointState | None, imu: Imu | None) -> None:
         """Trip on what `command` was given, if it cannot be."""
         self._take(now, None if isfinite(now) else _BAD_TIME)
@@ -270,7 +294,9 @@ class SafetyFilter:
             return
         self._entered = now
         if before is State.WALK:
-            self._plans.end_current()
+            stopped = self._plans.end_current()
+            if stopped is not None:
+                self.stopped_goal = (stopped, self._machine.reason)
         if state is State.WALK and before is State.STAND:
             self._actions.reset()
             rate = self._moving.rate if isinstance(self._moving, PacedLimits) else None

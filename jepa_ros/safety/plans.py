@@ -23,19 +23,22 @@ class PlanGate:
         self._over: set[bytes] = set()
         self._came = self._valid_until = -inf
 
-    def on_plan(self, t: float, valid_until: float, goal: bytes) -> None:
-        """A plan came at `t` that holds until `valid_until`, finite monotonic seconds."""
+    def on_plan(self, t: float, valid_until: float, goal: bytes) -> bool:
+        """A plan came at `t` that holds until `valid_until`, finite monotonic seconds; whether it may be followed."""
         if goal in self._over:
-            return
+            return False
         if self._goal is not None and goal != self._goal:
             self._over.add(self._goal)
         self._goal, self._came = goal, t
         self._valid_until = min(valid_until, t + self._validity_max_s)
+        return True
 
-    def end_current(self) -> None:
-        """The goal that is being followed is over."""
-        if self._goal is not None:
-            self.end(self._goal)
+    def end_current(self) -> bytes | None:
+        """The goal that is being followed is over; returns which it was."""
+        goal = self._goal
+        if goal is not None:
+            self.end(goal)
+        return goal
 
     def end(self, goal: bytes) -> bool:
         """A goal is over; returns whether it was the one being followed."""

@@ -7,22 +7,15 @@ import pytest
 from builtin_interfaces.msg import Time
 from hypothesis import given
 from hypothesis import strategies as st
+from jepa_ros_msgs.msg import ActionChunk
 from jepa_ros_msgs.msg import JointCommand as CommandMessage
 from sensor_msgs.msg import CompressedImage, Imu, JointState
 
 from jepa_ros.errors import ImageError, RobotError
+from jepa_ros.messages import JointOrder, chunk_from, image_view, imu_from, seconds
 from jepa_ros.robots import load_robot
 from jepa_ros.types import JointCommand
-from jepa_ros_nodes.conversions import (
-    JointOrder,
-    doubles,
-    fill_joint_command,
-    image_to_message,
-    image_view,
-    imu_from,
-    seconds,
-    stamp,
-)
+from jepa_ros_nodes.conversions import doubles, fill_chunk, fill_joint_command, image_to_message, stamp
 
 ROBOT = load_robot("go2")
 NAMES = list(ROBOT.joint_names)
@@ -51,6 +44,28 @@ def test_a_broken_jpeg():
         image_view(CompressedImage(format="jpeg", data=[1, 2, 3]))
 
 
+def chunk_message(**fields):
+    values = {"names": ["vx", "wz"], "step": 0.2, "steps": 1, "values": [1.0, 2.0], "goal_id": [7] * 16, **fields}
+    return ActionChunk(**values)
+
+
+def test_a_plan_there_and_back():
+    message = chunk_message(steps=2, values=[1.0, 2.0, 3.0, 4.0])
+    message.header.stamp, message.observed, message.valid_until = Time(sec=10), Time(sec=9), Time(sec=11)
+    chunk = chunk_from(message)
+    assert (chunk.start, chunk.observed, chunk.valid_until, chunk.goal) == (10.0, 9.0, 11.0, bytes([7] * 16))
+    np.testing.assert_array_equal(chunk.values, [[1, 2], [3, 4]])
+    again = ActionChunk()
+    fill_chunk(again, chunk)
+    assert again == message
+
+
+@pytest.mark.parametrize("fields", [{"values": [1.0, 2.0, 3.0]}, {"names": []}, {"steps": 3}])
+def test_a_plan_whose_values_do_not_make_its_steps(fields):
+    with pytest.raises(RobotError, match=r"values do not make \d steps of \d actions"):
+        chunk_from(chunk_message(**fields))
+
+
 def joint_state(names, **arrays):
     return JointState(name=names, **{key: list(map(float, value)) for key, value in arrays.items()})
 
@@ -65,8 +80,8 @@ def test_joints_are_matched_by_name():
 
 def test_a_driver_may_change_its_order():
     order = JointOrder(ROBOT)
-    order.joint_state(joint_state(NAMES, position=range(12)))
-    again = order.joint_state(joint_state(NAMES[::-1], position=range(12)))
+    order.joint_state(joint_state(NAMES, position=range(12), velocity=range(12)))
+    again = order.joint_state(joint_state(NAMES[::-1], position=range(12), velocity=range(12)))
     np.testing.assert_array_equal(again.position, range(11, -1, -1))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ from rclpy.action import ActionClient
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
+from jepa_ros.messages import JointOrder, seconds
 from jepa_ros.robots import load_robot
 from jepa_ros_nodes import qos
-from jepa_ros_nodes.conversions import JointOrder, image_to_message, seconds
+from jepa_ros_nodes.conversions import image_to_message
 from jepa_ros_simulation.dog import DogSim
 from jepa_ros_simulation.rooms import Room
 
@@ -27,7 +29,7 @@ pytestmark = pytest.mark.dds
 BUNDLE = Path(__file__).resolve().parents[2] / "bundles" / "default"
 
 
-def walking(rig: Rig) -> None:
+def walking(rig: Rig, on_result: Callable[[ReachGoal.Result], None] | None = None) -> None:
     """Bring the whole chain up and the dog to a walk, toward a view it will not reach within the test."""
     statuses = rig.listen(SafetyStatus, "safety_status", qos.COMMAND)
     odometry = rig.listen(Odometry, "ground_truth/odom", qos.SENSOR)
@@ -56,6 +58,8 @@ def walking(rig: Rig) -> None:
     goal = ReachGoal.Goal(kind=ReachGoal.Goal.IMAGE, image=image_to_message(view), tolerance=-1.0)
     handle = rig.result(client.send_goal_async(goal), "the goal to be accepted")
     assert handle.accepted
+    if on_result is not None:
+        handle.get_result_async().add_done_callback(lambda future: on_result(future.result().result))
     rig.wait("the dog to move", lambda: odometry and odometry[-1][1].twist.twist.linear.x > 0.15)
     assert statuses[-1][1].state == "walk"
 
@@ -75,7 +79,7 @@ def test_killed_planner_stops_the_dog_upright(rig: Rig) -> None:
     rig.spin(4.0)
     ends = seconds(plans[-1][1].valid_until)
     assert ends > killed - 0.05
-    moved = [at for at, message in applied if at < ends and np.any(message.values)]
+    moved = [at for at, message in applied if killed < at < ends and np.any(message.values)]
     assert moved, "the plan was not carried out to its end"
     stopped = next(at for at, message in applied if at > killed and not np.any(message.values))
     assert stopped - ends < 0.1

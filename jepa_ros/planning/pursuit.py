@@ -1,0 +1,153 @@
+"""`GoalPursuit`: camera frames in, plans out. The node and the replay share it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from jepa_ros.bundle.loader import Bundle
+from jepa_ros.errors import ImageError
+from jepa_ros.planning.factory import make_planner
+from jepa_ros.planning.frames import AppliedActions, FrameCadence
+from jepa_ros.planning.mpc import LatentMPC, Step
+from jepa_ros.types import Float32, PlanChunk, UInt8
+from jepa_ros.vision import Preprocessor
+from jepa_ros.world_model import OnnxWorldModel
+
+
+@dataclass(frozen=True)
+class PursuitSettings:
+    """How plans are timed.
+
+    Attributes:
+        delay_steps: model steps from a frame to its plan taking effect.
+        valid_steps: model steps for which a plan holds from then on.
+        margin_s: s before a plan takes effect at which it must be out: the planner's deadline.
+        seed: of the planner's samples.
+        threads: CPU threads of the model.
+    """
+
+    delay_steps: int = 1
+    valid_steps: int = 2
+    margin_s: float = 0.03
+    seed: int = 0
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Lens:
+    """What camera_info says: image size in pixels and horizontal field of view in rad; 0 where it is not known."""
+
+    width: int
+    height: int
+    horizontal_fov: float
+
+
+@dataclass(frozen=True)
+class Pursued:
+    """What one frame led to.
+
+    Attributes:
+        step: latent, plan, surprise, latencies.
+        chunk: the plan to send; None where there is none.
+        restarted: why the history began anew with this frame, or nothing.
+        prepare_ms: crop, resize.
+    """
+
+    step: Step
+    chunk: PlanChunk | None
+    restarted: str
+    prepare_ms: float
+
+
+class GoalPursuit:
+    """Plans toward one goal after another from frames a model step apart. One thread calls it.
+
+    Args:
+        bundle: an opened bundle.
+        settings: timing, seed, threads.
+
+    Raises:
+        JepaRosError: a bundle that cannot be run, or whose golden outputs differ here.
+    """
+
+    def __init__(self, bundle: Bundle, settings: PursuitSettings | None = None) -> None:
+        self.settings = settings or PursuitSettings()
+        self.bundle, self.manifest = bundle, bundle.manifest
+        self.model = OnnxWorldModel(bundle, self.settings.threads)
+        self.prepare = Preprocessor(bundle.manifest.camera)
+        planner = make_planner(bundle.manifest, self.model, seed=self.settings.seed)
+        self._mpc = LatentMPC(self.model, planner, bundle.manifest, self.settings.delay_steps)
+        self.cadence = FrameCadence(bundle.manifest.timing.step_s)
+        self.applied = AppliedActions(len(bundle.manifest.action.names))
+        self._goal = b""
+        # Rest is a command only where an action is a rate; zero joint angles are a posture.
+        self._can_rest = all(unit.endswith("/s") for unit in bundle.manifest.action.units)
+
+    def begin(self, goal: bytes, latent: Float32, fresh: bool = True) -> None:
+        """Plan toward a goal `[D]` from the next frame on; `fresh`: the history is forgotten, it would have a hole."""
+        if fresh:
+            self._mpc.reset()
+            self.cadence.reset()
+        self._goal = goal
+        self._mpc.set_goal(None)  # nothing that was planned for the goal before is carried out any more
+        self._mpc.set_goal(latent)
+
+    def end(self) -> None:
+        """Plan no more."""
+        self._mpc.set_goal(None)
+
+    def pursue(
+        self, image: UInt8, stamp: float, clock: Callable[[], float] | None = None, lens: Lens | None = None
+    ) -> Pursued:
+        """Take a frame that is due, and plan.
+
+        Args:
+            image: RGB `[h, w, 3]`, as it came.
+            stamp: s.
+            clock: the plans' clock in s, for the deadline; None plans all iterations.
+            lens: what camera_info says.
+
+        Raises:
+            ImageError: not the image that camera_info announces, or a lens far from the training camera's.
+            ModelError: the encoder returned something that is not a number.
+        """
+        began = time.perf_counter()
+        self._check(image, lens)
+        frame = self.prepare(image)
+        prepare_ms = (time.perf_counter() - began) * 1e3
+        step_s, previous = self.manifest.timing.step_s, self.cadence.previous
+        restarted = self.cadence.take(stamp)
+        if restarted:
+            self._mpc.reset()
+            previous = None
+        applied = None if previous is None else self.applied.mean(previous, stamp)
+        effect = stamp + self.settings.delay_steps * step_s
+        left = None if clock is None else (lambda: effect - self.settings.margin_s - clock())
+        step = self._mpc.step(frame, applied, left)
+        return Pursued(step, self._chunk(step, stamp, effect), restarted, prepare_ms)
+
+    def _check(self, image: UInt8, lens: Lens | None) -> None:
+        if lens is None:
+            return
+        height, width = image.shape[:2]
+        if (lens.width, lens.height) != (width, height):
+            raise ImageError(
+                f"image is {width}×{height} pixels, camera_info says {lens.width}×{lens.height}; "
+                "publish both from the same camera"
+            )
+        if lens.horizontal_fov > 0:
+            self.prepare.check_field_of_view(lens.horizontal_fov, width, height)
+
+    def _chunk(self, step: Step, stamp: float, effect: float) -> PlanChunk | None:
+        """The plan to send. One that breaks a guardrail is replaced by rest, or by nothing where rest is no command."""
+        plan, action = step.plan, self.manifest.action
+        if plan is None or not plan.iterations or not (plan.feasible or self._can_rest):
+            return None
+        values = plan.actions.astype(np.float64) if plan.feasible else np.zeros(plan.actions.shape)
+        step_s = self.manifest.timing.step_s
+        until = effect + self.settings.valid_steps * step_s
+        return PlanChunk(tuple(action.names), effect, step_s, values, stamp, until, self._goal)

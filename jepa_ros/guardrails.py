@@ -3,6 +3,9 @@
 A guardrail maps imagined latents `[B, H, D]` and their actions `[B, H, A]` to a violation `[B]`: 0 where it is kept,
 and how far it is broken where not. Given to a planner as it is, it is hard: samples are ranked by (violation, energy).
 Wrapped in `Penalty`, it is soft: a term of the energy.
+
+A plan's first action follows one that no planner can change any more. A guardrail that counts this step offers `after`
+(see `FollowsOn`); `LatentMPC` asks for it before each search.
 """
 
 from __future__ import annotations
@@ -13,8 +16,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from jepa_ros.errors import PlanningError
-from jepa_ros.protocols import Objective
+from jepa_ros.protocols import FollowsOn, Objective
 from jepa_ros.types import Float32
+
+
+def after(objective: Objective, previous: Float32) -> Objective:
+    """The objective for a plan that takes effect where action `previous` `[A]` ends; itself, if that is all the same
+    to it."""
+    return objective.after(previous) if isinstance(objective, FollowsOn) else objective
 
 
 class ActionMagnitude:
@@ -37,15 +46,28 @@ class ActionMagnitude:
 
 
 class ActionChange:
-    """Keeps the change of the action from one model step to the next under a limit `[A]` or one number for all."""
+    """Keeps the change of the action from one model step to the next under a limit.
 
-    def __init__(self, limit: float | Sequence[float]) -> None:
+    Args:
+        limit: Largest change, `[A]` or one number for all, in the actions' unit.
+        previous: `[A]` the action that the plan's first one follows; None counts the changes inside the plan only.
+    """
+
+    def __init__(self, limit: float | Sequence[float] | Float32, previous: Float32 | None = None) -> None:
         self._limit = np.asarray(limit, dtype=np.float32)
         for value in self._limit.reshape(-1):
             _above_zero("limit", float(value))
+        self._previous = None if previous is None else np.array(previous, dtype=np.float32)
+
+    def after(self, previous: Float32) -> ActionChange:
+        """The same limit, on the step from `previous` `[A]` to the plan's first action too."""
+        return ActionChange(self._limit, previous)
 
     def __call__(self, latents: Float32, actions: Float32) -> Float32:
-        """How far the largest change passes its limit, `[B]`; 0 for a horizon of one step."""
+        """How far the largest change passes its limit, `[B]`; 0 where there is none to count."""
+        if self._previous is not None:
+            first = np.broadcast_to(self._previous, (len(actions), 1, actions.shape[2]))
+            actions = np.concatenate([first, actions], axis=1)
         excess = np.abs(np.diff(actions, axis=1)) - self._limit
         return np.asarray(np.max(excess, axis=(1, 2), initial=0), dtype=np.float32)
 
@@ -79,6 +101,10 @@ class Penalty:
         self._guardrail = guardrail
         self._weight = np.float32(_above_zero("weight", weight))
 
+    def after(self, previous: Float32) -> Penalty:
+        """The penalty of its guardrail after action `previous` `[A]`."""
+        return Penalty(after(self._guardrail, previous), float(self._weight))
+
     def __call__(self, latents: Float32, actions: Float32) -> Float32:
         """Weighted violation `[B]`."""
         return self._weight * self._guardrail(latents, actions)
@@ -91,6 +117,10 @@ class Sum:
         if not parts:
             raise PlanningError("a sum of objectives needs at least one")
         self._parts = tuple(parts)
+
+    def after(self, previous: Float32) -> Sum:
+        """The sum of its parts after action `previous` `[A]`."""
+        return Sum([after(part, previous) for part in self._parts])
 
     def __call__(self, latents: Float32, actions: Float32) -> Float32:
         """Summed energy `[B]`."""

@@ -22,6 +22,31 @@ def seconds(stamp: Any) -> float:
     return float(stamp.sec + stamp.nanosec * 1e-9)
 
 
+def clock_seconds(nanoseconds: int) -> float:
+    """A count of ns in s, to the same bit as `seconds` of the stamp that says the same."""
+    return float(nanoseconds // 1_000_000_000 + (nanoseconds % 1_000_000_000) * 1e-9)
+
+
+class StampWatch:
+    """Ages of one topic's messages: a driver that repeats its last one, or a late link, must not look fresh."""
+
+    def __init__(self) -> None:
+        self._last = (0, 0)
+
+    def age(self, stamp: Any, clock: float) -> float | None:
+        """Seconds from a header's stamp to `clock`; None for a stamp that came before, which is nothing new.
+
+        A stamp of zero says nothing: some drivers leave it empty, and the message counts as made when it came.
+        """
+        found = (stamp.sec, stamp.nanosec)
+        if found == (0, 0):
+            return 0.0
+        if found == self._last:
+            return None
+        self._last = found
+        return clock - seconds(stamp)
+
+
 def image_view(message: Any) -> UInt8:
     """A `sensor_msgs/Image` or `CompressedImage` as RGB `[h, w, 3]`.
 

@@ -1,10 +1,10 @@
 """The five small interfaces that hold the core together. Anyone's model, cost, planner, motion or safety enters
-through one."""
+through one; an objective may offer `FollowsOn` besides."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from jepa_ros.types import Float32, Float64, Imu, JointCommand, JointState, UInt8
 
@@ -17,7 +17,7 @@ class WorldModel(Protocol):
     """An encoder and an action-conditioned predictor."""
 
     def encode(self, frame: UInt8) -> Float32:
-        """Frame `[h, w, 3]` uint8 RGB at the model's native size → latent `[D]`."""
+        """Frame `[h, w, channels]` uint8 at the model's native size, RGB or grey → latent `[D]`."""
         ...
 
     def rollout(self, latents: Float32, past_actions: Float32, actions: Float32) -> Float32:
@@ -39,6 +39,16 @@ class Objective(Protocol):
 
     def __call__(self, latents: Float32, actions: Float32) -> Float32:
         """Latents `[B, H, D]` and the actions `[B, H, A]` that led to them → energy `[B]`."""
+        ...
+
+
+@runtime_checkable
+class FollowsOn(Protocol):
+    """An objective that also judges how a plan begins, such as a limit on the change of the action."""
+
+    def after(self, previous: Float32) -> Objective:
+        """The same objective for a plan that takes effect where action `previous` `[A]` ends; this one stays as it
+        is."""
         ...
 
 

@@ -64,7 +64,7 @@ class Session:
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=list(chosen))
         except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
-            raise ModelError(f"graph {path}: cannot be opened ({str(error).splitlines()[0]})") from error
+            raise ModelError(f"graph {path}: cannot be opened ({_first_line(error)})") from error
         self.provider: str = self._session.get_providers()[0]
         if self.provider != chosen[0]:
             _LOG.warning("graph %s: fell back from %s to %s", path.name, chosen[0], self.provider)
@@ -81,26 +81,54 @@ class Session:
         try:
             found = self._session.run(self._output_names, inputs)
         except Exception as error:  # as above
-            raise ModelError(f"graph {self.path.name}: {str(error).splitlines()[0]}") from error
+            raise ModelError(f"graph {self.path.name}: {_first_line(error)}") from error
         return dict(zip(self._output_names, found, strict=True))
 
     def bind(self, inputs: dict[str, Array], outputs: dict[str, Array]) -> BoundRun:
-        """Tie the graph to buffers once, to be run many times without looking them up or allocating again."""
-        return BoundRun(self._session, inputs, outputs)
+        """Tie the graph to buffers once, to be run many times without looking them up or allocating again.
+
+        Raises:
+            ModelError: a name that the graph does not have.
+        """
+        return BoundRun(self._session, self.path.name, inputs, outputs)
 
 
 class BoundRun:
-    """A session tied to fixed buffers: write the inputs in place, call it, read the outputs in place."""
+    """A session tied to fixed buffers: write the inputs in place, call it, read the outputs in place.
+
+    Args:
+        session: the opened graph.
+        graph: its file's name, for messages.
+        inputs, outputs: buffers by name; they are kept alive here.
+
+    Raises:
+        ModelError: a name that the graph does not have; when called, buffers whose shape or type it does not take.
+    """
 
     def __init__(
-        self, session: onnxruntime.InferenceSession, inputs: dict[str, Array], outputs: dict[str, Array]
+        self,
+        session: onnxruntime.InferenceSession,
+        graph: str,
+        inputs: dict[str, Array],
+        outputs: dict[str, Array],
     ) -> None:
-        self._session, self._keep = session, (inputs, outputs)
+        self._session, self._graph, self._keep = session, graph, (inputs, outputs)
         self._binding = session.io_binding()
-        for name, array in inputs.items():
-            self._binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        for name, array in outputs.items():
-            self._binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        try:
+            for name, array in inputs.items():
+                self._binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+            for name, array in outputs.items():
+                self._binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        except Exception as error:  # as above
+            raise ModelError(f"graph {graph}: {_first_line(error)}") from error
 
     def __call__(self) -> None:
-        self._session.run_with_iobinding(self._binding)
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:  # as above
+            raise ModelError(f"graph {self._graph}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    """What went wrong, without ONNX Runtime's stack; some of its exceptions have no text."""
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,9 +1,10 @@
-"""Camera messages → the encoder's input, exactly as the manifest says. Everything here is uint8 RGB; scaling is in
-the graph."""
+"""Camera messages → the encoder's input, exactly as the manifest says. Everything here is uint8, RGB until the
+encoder asks for grey; scaling is in the graph."""
 
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -99,7 +100,7 @@ def decode_compressed(data: bytes | bytearray | memoryview | UInt8, format_: str
 
 
 class Preprocessor:
-    """Crops and resizes RGB images to the encoder's native size.
+    """Crops and resizes RGB images to the encoder's native size, in grey where it takes one channel.
 
     Args:
         camera: the manifest's camera block.
@@ -111,63 +112,75 @@ class Preprocessor:
         self._interpolation = _INTERPOLATION[camera.interpolation]
 
     def __call__(self, rgb: UInt8) -> UInt8:
-        """RGB `[h, w, 3]` of any size → RGB `[camera.height, camera.width, 3]`, contiguous.
+        """RGB `[h, w, 3]` of any size → `[camera.height, camera.width, camera.channels]`, contiguous.
+
+        One channel is grey by BT.601, made before resizing; a grey camera's values come through unchanged.
 
         Raises:
-            ImageError: not `[h, w, 3]` uint8.
+            ImageError: not `[h, w, 3]` uint8, or smaller than what the crop takes away.
         """
         if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
             raise ImageError(f"image must be uint8 [h, w, 3], not {rgb.dtype} {list(rgb.shape)}")
-        image = self._shape(self._crop(rgb))
-        if image.shape[1::-1] != self._size:
+        left, top, wide, high = self._kept(rgb.shape[1], rgb.shape[0])
+        image = rgb[top : top + high, left : left + wide]
+        if self._camera.channels == 1:
+            image = np.asarray(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+        if (wide, high) != self._size:
             if self._camera.resize == "letterbox":
                 image = self._letterbox(image)
             else:
                 image = np.asarray(cv2.resize(image, self._size, interpolation=self._interpolation), dtype=np.uint8)
-        return np.ascontiguousarray(image)
+        # OpenCV's grey images have no third axis.
+        return np.ascontiguousarray(image).reshape(self._camera.height, self._camera.width, -1)
 
-    def _crop(self, image: UInt8) -> UInt8:
-        height, width = image.shape[:2]
+    def _kept(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Left, top, width and height, in pixels, of the part that is resized: what `crop` leaves, and of that, for
+        `center_crop`, the largest middle part of the encoder's shape."""
         top, bottom, left, right = self._camera.crop
-        image = image[
-            round(top * height) : height - round(bottom * height), round(left * width) : width - round(right * width)
-        ]
-        if image.size == 0:
+        x, y = round(left * width), round(top * height)
+        wide, high = width - x - round(right * width), height - y - round(bottom * height)
+        if wide <= 0 or high <= 0:
             raise ImageError(f"image of {width}×{height} pixels has nothing left after the bundle's crop")
-        return image
-
-    def _shape(self, image: UInt8) -> UInt8:
-        """For `center_crop`: the largest middle part of the encoder's shape."""
         if self._camera.resize != "center_crop":
-            return image
-        height, width = image.shape[:2]
-        scale = min(width / self._size[0], height / self._size[1])
-        wide, high = max(round(self._size[0] * scale), 1), max(round(self._size[1] * scale), 1)
-        left, top = (width - wide) // 2, (height - high) // 2
-        return image[top : top + high, left : left + wide]
+            return x, y, wide, high
+        scale = min(wide / self._size[0], high / self._size[1])
+        inner_wide, inner_high = max(round(self._size[0] * scale), 1), max(round(self._size[1] * scale), 1)
+        return x + (wide - inner_wide) // 2, y + (high - inner_high) // 2, inner_wide, inner_high
 
     def _letterbox(self, image: UInt8) -> UInt8:
         height, width = image.shape[:2]
         scale = min(self._size[0] / width, self._size[1] / height)
         wide, high = max(round(width * scale), 1), max(round(height * scale), 1)
-        framed = np.zeros((self._size[1], self._size[0], 3), np.uint8)
+        framed = np.zeros((self._size[1], self._size[0], *image.shape[2:]), np.uint8)
         left, top = (self._size[0] - wide) // 2, (self._size[1] - high) // 2
         framed[top : top + high, left : left + wide] = cv2.resize(
             image, (wide, high), interpolation=self._interpolation
         )
         return framed
 
-    def check_field_of_view(self, horizontal_rad: float) -> None:
+    def check_field_of_view(self, horizontal_rad: float, width: int | None = None, height: int | None = None) -> None:
         """Compare a camera's field of view with the training camera's: warn when off, refuse when far off.
 
+        The manifest's is that of the part which is kept, so the camera's is narrowed to the same part first.
+
+        Args:
+            horizontal_rad: of the camera's whole image, a pinhole's: 2 atan(width / (2 fx)).
+            width, height: of that image in pixels; None takes an image of the encoder's shape.
+
         Raises:
-            ImageError: more than three tolerances off.
+            ImageError: more than three tolerances off, not an angle between 0 and π, or an image that the crop leaves
+                nothing of.
         """
         expected = self._camera.horizontal_fov_rad
         if expected is None:
             return
-        off, tolerance = abs(horizontal_rad - expected), self._camera.fov_tolerance_rad
-        seen, trained = np.degrees(horizontal_rad), np.degrees(expected)
+        if not 0 < horizontal_rad < math.pi:
+            raise ImageError(f"the camera's field of view is {horizontal_rad} rad, not in 0 to π; check camera_info")
+        across = self._size[0] if width is None else width
+        _, _, wide, _ = self._kept(across, self._size[1] if height is None else height)
+        kept = 2 * math.atan(math.tan(horizontal_rad / 2) * wide / across)
+        off, tolerance = abs(kept - expected), self._camera.fov_tolerance_rad
+        seen, trained = math.degrees(kept), math.degrees(expected)
         text = f"the camera sees {seen:.0f}° across, the bundle was trained with {trained:.0f}°"
         if off > 3 * tolerance:
             raise ImageError(f"{text}; crop or change the lens, or train for this camera")

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jepa_ros.bundle.loader import ENCODER, PREDICTOR, Bundle
+from jepa_ros.bundle.loader import ENCODER, GOLDEN, PREDICTOR, Bundle
+from jepa_ros.bundle.manifest import Manifest
 from jepa_ros.errors import BundleError, ModelError
 from jepa_ros.runtime import BoundRun, Session
 from jepa_ros.types import Float32, UInt8
@@ -25,28 +26,36 @@ class _Step:
     run: BoundRun
 
 
+@dataclass(frozen=True)
+class _Golden:
+    """A graph, and the names that golden.npz has for each of its inputs and for its expected output."""
+
+    what: str
+    session: Session
+    inputs: dict[str, str]
+    output: str
+    expected: str
+
+
 class OnnxWorldModel:
     """Encoder, predictor and heads of a bundle on ONNX Runtime.
 
     Buffers are made once for each batch size and reused; an instance is for one thread.
 
     Args:
-        bundle: an opened bundle with one latent vector as its whole state.
+        bundle: an opened bundle whose whole state is one latent vector.
         threads: for one operator.
         providers: execution providers by name; None takes the best installed.
 
     Raises:
-        BundleError: a state that this runtime does not run yet, or golden outputs out of tolerance.
+        BundleError: something in the manifest that this version does not run, by field, or golden values that are
+            missing or out of tolerance.
         ModelError: a graph cannot be opened.
     """
 
     def __init__(self, bundle: Bundle, threads: int = 1, providers: tuple[str, ...] | None = None) -> None:
         manifest = bundle.manifest
-        if len(manifest.state) != 1 or manifest.state[0].kind != "vector":
-            kinds = ", ".join(f"{state.name} ({state.kind})" for state in manifest.state)
-            raise BundleError(f"bundle {manifest.name}: its state is {kinds}; this version runs a single latent vector")
-        if manifest.camera.frame_stack != 1 or manifest.action.block != 1:
-            raise BundleError(f"bundle {manifest.name}: stacked frames and action blocks are not run by this version")
+        _refuse_what_is_not_run(manifest)
         self.bundle, self.manifest = bundle, manifest
         self.latent_dim, self.action_dim = manifest.latent.shape[0], len(manifest.action.names)
         self.context = manifest.predictor.max_context
@@ -67,7 +76,7 @@ class OnnxWorldModel:
         return self._predictor.provider
 
     def encode(self, frame: UInt8) -> Float32:
-        """Frame uint8 RGB `[h, w, 3]` at the native size → latent `[D]`.
+        """Frame uint8 `[h, w, channels]` at the native size, as `Preprocessor` makes it → latent `[D]`.
 
         Raises:
             ModelError: a frame of another size, or a latent that is not a number.
@@ -81,7 +90,7 @@ class OnnxWorldModel:
         return _finite(self._latent[0].copy(), "the encoder returned")
 
     def encode_batch(self, frames: UInt8) -> Float32:
-        """Frames uint8 `[N, h, w, 3]` → latents `[N, D]`."""
+        """Frames uint8 `[N, h, w, channels]` → latents `[N, D]`."""
         return _finite(np.asarray(self._encoder.run(image=frames)["latent"], np.float32), "the encoder returned")
 
     def predict(self, context: Float32, action: Float32) -> Float32:
@@ -150,33 +159,37 @@ class OnnxWorldModel:
         return np.asarray(self._heads[name].run(**inputs)[spec.output], np.float32)
 
     def check_golden(self) -> None:
-        """Compare with the outputs that the original model gave for the same inputs.
+        """Compare every graph with the outputs that the original model gave for the same inputs.
 
         Raises:
-            BundleError: an output is missing or further off than the manifest's tolerance for this provider.
+            BundleError: a golden value is missing, empty or none that the graphs take, or an output is further off than
+                the manifest's tolerance for this provider.
         """
-        golden = self.bundle.golden()
-        key = f"{self.provider}:fp32"
+        golden, where = self.bundle.golden(), f"bundle {self.manifest.name}: {GOLDEN}"
+        pairs = [
+            _Golden("latent", self._encoder, {"image": "image"}, "latent", "latent"),
+            _Golden("next", self._predictor, {"latent": "context", "action": "action"}, "next", "next"),
+        ]
+        for name, spec in self.manifest.heads.items():
+            inputs: dict[str, str] = {part: f"head_{name}_{part}" for part in spec.inputs}
+            pairs.append(_Golden(f"head {name}", self._heads[name], inputs, spec.output, f"head_{name}_output"))
+        needed = sorted({key for pair in pairs for key in (*pair.inputs.values(), pair.expected)})
+        if missing := [key for key in needed if key not in golden]:
+            raise BundleError(f"{where} lacks {', '.join(missing)}; export the bundle again")
+        if empty := [key for key in needed if golden[key].size == 0 or golden[key].dtype.kind not in "fiu"]:
+            raise BundleError(f"{where} has no numbers in {', '.join(empty)}; export the bundle again")
         tolerances = self.manifest.calibration.tolerance
-        tolerance = tolerances.get(key, max(tolerances.values(), default=1e-4))
-        needed = {"image", "latent", "context", "action", "next"}
-        if missing := needed - set(golden):
-            raise BundleError(f"bundle {self.manifest.name}: golden.npz lacks {', '.join(sorted(missing))}")
-        pairs = {
-            "latent": (self._encoder.run(image=golden["image"])["latent"], golden["latent"]),
-            "next": (self._predictor.run(latent=golden["context"], action=golden["action"])["next"], golden["next"]),
-        }
-        for name in self._heads:
-            if f"head_{name}_output" in golden:
-                spec = self.manifest.heads[name]
-                given = {part: golden[f"head_{name}_{part}"] for part in spec.inputs}
-                pairs[f"head {name}"] = (self._heads[name].run(**given)[spec.output], golden[f"head_{name}_output"])
-        for name, (found, expected) in pairs.items():
-            error = relative_error(np.asarray(found), np.asarray(expected))
-            if not error <= tolerance:
+        tolerance = tolerances.get(f"{self.provider}:fp32", max(tolerances.values(), default=1e-4))
+        for pair in pairs:
+            try:
+                found = pair.session.run(**{part: golden[key] for part, key in pair.inputs.items()})[pair.output]
+            except ModelError as error:
+                raise BundleError(f"{where} has inputs that a graph does not take ({error})") from error
+            off = relative_error(found, golden[pair.expected])
+            if not off <= tolerance:
                 raise BundleError(
-                    f"bundle {self.manifest.name}: {name} is off its golden value by {error:.1e} on {self.provider}, "
-                    f"more than {tolerance:.1e}; export it again or raise calibration.tolerance"
+                    f"bundle {self.manifest.name}: {pair.what} is off its golden value by {off:.1e} on "
+                    f"{self.provider}, more than {tolerance:.1e}; export it again or raise calibration.tolerance"
                 )
 
     def _step(self, batch: int) -> _Step:
@@ -190,6 +203,41 @@ class OnnxWorldModel:
             run = self._predictor.bind({"latent": context, "action": action}, {"next": following})
             self._steps[batch] = _Step(context, action, following, run)
         return self._steps[batch]
+
+
+def _refuse_what_is_not_run(manifest: Manifest) -> None:
+    """Refuse a manifest that asks for other numbers than this version computes.
+
+    Raises:
+        BundleError: naming the field.
+    """
+    where = f"bundle {manifest.name}"
+    camera, timing, action, predictor = manifest.camera, manifest.timing, manifest.action, manifest.predictor
+    if len(manifest.state) != 1 or manifest.state[0].kind != "vector" or len(manifest.state[0].shape) != 1:
+        kinds = ", ".join(f"{state.name} ({state.kind}) {list(state.shape)}" for state in manifest.state)
+        raise BundleError(f"{where}: state is {kinds}, this version runs only a single latent vector [D]")
+    only: tuple[tuple[str, object, object], ...] = (
+        ("camera.frame_stack", camera.frame_stack, 1),
+        ("camera.frame_repeat", camera.frame_repeat, 1),
+        ("timing.frame_skip", timing.frame_skip, 1),
+        ("action.block", action.block, 1),
+        ("action.delta", action.delta, False),
+        ("predictor.sliding", predictor.sliding, True),
+        ("predictor.output", predictor.output, "last"),
+    )
+    for field, given, runs in only:
+        if given != runs:
+            raise BundleError(f"{where}: {field} is {given}, this version runs only {runs}; export the model so")
+    if camera.channels == 2:
+        raise BundleError(f"{where}: camera.channels is 2, this version makes 3 (RGB) or 1 (grey); export the model so")
+    if camera.antialias and camera.interpolation in ("linear", "cubic"):
+        raise BundleError(
+            f"{where}: camera.antialias is true and camera.interpolation is {camera.interpolation}, this version "
+            "averages with area only; set interpolation to area, or antialias to false if the model saw images made so"
+        )
+    for name, head in manifest.heads.items():
+        if "action" in head.inputs:
+            raise BundleError(f"{where}: heads.{name}.inputs has action, this version runs heads on latent and goal")
 
 
 def relative_error(found: NDArray[np.generic], expected: NDArray[np.generic]) -> float:

@@ -15,6 +15,7 @@ from jepa_ros.bundle.manifest import (
     Calibration,
     CameraSpec,
     CostTerm,
+    Head,
     Manifest,
     PlannerDefaults,
     PredictorSpec,
@@ -35,12 +36,12 @@ def _save(
     onnx.save(model, str(path))
 
 
-def make_tiny_bundle(folder: Path) -> Path:
+def make_tiny_bundle(folder: Path, channels: int = 3, head: bool = False) -> Path:
     """Encoder: a fixed projection of the pixels. Predictor: the last latent plus a fixed projection of the last
-    action."""
+    action. Head "value", where asked for: the squared distance of a latent from a goal."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
-    look = (rng.standard_normal((SIDE * SIDE * 3, LATENT)) / SIDE).astype(np.float32)
+    look = (rng.standard_normal((SIDE * SIDE * channels, LATENT)) / SIDE).astype(np.float32)
     push = np.eye(3, LATENT, dtype=np.float32)
     value = helper.make_tensor_value_info
     _save(
@@ -51,7 +52,7 @@ def make_tiny_bundle(folder: Path) -> Path:
             helper.make_node("Div", ["flat", "scale"], ["pixels"]),
             helper.make_node("MatMul", ["pixels", "look"], ["latent"]),
         ],
-        [value("image", TensorProto.UINT8, ["N", SIDE, SIDE, 3])],
+        [value("image", TensorProto.UINT8, ["N", SIDE, SIDE, channels])],
         [value("latent", TensorProto.FLOAT, ["N", LATENT])],
         {"scale": np.array(255.0, np.float32), "look": look},
     )
@@ -70,11 +71,31 @@ def make_tiny_bundle(folder: Path) -> Path:
         [value("next", TensorProto.FLOAT, ["B", LATENT])],
         {"last": np.array(CONTEXT - 1, np.int64), "push": push},
     )
-    image = rng.integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8)
+    image = rng.integers(0, 256, (2, SIDE, SIDE, channels), dtype=np.uint8)
     context = rng.standard_normal((4, CONTEXT, LATENT)).astype(np.float32)
     action = rng.standard_normal((4, CONTEXT, 3)).astype(np.float32)
+    heads, head_golden = {}, {}
+    if head:
+        (folder / "heads").mkdir()
+        _save(
+            folder / "heads" / "value.onnx",
+            [
+                helper.make_node("Sub", ["latent", "goal"], ["off"]),
+                helper.make_node("ReduceSumSquare", ["off"], ["value"], axes=[1], keepdims=0),
+            ],
+            [value(name, TensorProto.FLOAT, ["B", LATENT]) for name in ("latent", "goal")],
+            [value("value", TensorProto.FLOAT, ["B"])],
+            {},
+        )
+        heads = {"value": Head(file="heads/value.onnx", inputs=["latent", "goal"], output="value")}
+        head_golden = {
+            "head_value_latent": context[:, 0],
+            "head_value_goal": context[:, 1],
+            "head_value_output": np.square(context[:, 0] - context[:, 1]).sum(axis=1),
+        }
     np.savez(
         folder / "golden.npz",
+        **head_golden,
         image=image,
         latent=(image.reshape(2, -1).astype(np.float32) / 255.0) @ look,
         context=context,
@@ -87,13 +108,14 @@ def make_tiny_bundle(folder: Path) -> Path:
         licence="Apache-2.0",
         source="made by the tests",
         created_by="tests/conftest.py",
-        camera=CameraSpec(width=SIDE, height=SIDE, horizontal_fov_rad=1.5708),
+        camera=CameraSpec(width=SIDE, height=SIDE, channels=channels, horizontal_fov_rad=1.5708),
         timing=Timing(step_s=0.2, history_min=CONTEXT, history_max=CONTEXT),
         state=[StateTensor(name="latent", kind="vector", shape=(LATENT,))],
         action=ActionSpec(
             names=["vx", "vy", "wz"], units=["m/s", "m/s", "rad/s"], low=[-0.4, -0.3, -0.9], high=[0.6, 0.3, 0.9]
         ),
         predictor=PredictorSpec(max_context=CONTEXT),
+        heads=heads,
         cost=[CostTerm(weight=1.0), CostTerm(weight=0.5, steps="last")],
         planner=PlannerDefaults(name="cem", samples=32, iterations=2, elites=6, horizon=4, knot=2),
         calibration=Calibration(arrival_energy=0.01, surprise_p50=0.001, surprise_p99=0.01),
@@ -106,3 +128,15 @@ def make_tiny_bundle(folder: Path) -> Path:
 def tiny_bundle(tmp_path: Path) -> Path:
     """A fresh copy for each test, which may damage it."""
     return make_tiny_bundle(tmp_path / "tiny")
+
+
+@pytest.fixture
+def tiny_bundle_with_head(tmp_path: Path) -> Path:
+    """The same with a head."""
+    return make_tiny_bundle(tmp_path / "headed", head=True)
+
+
+@pytest.fixture
+def tiny_grey_bundle(tmp_path: Path) -> Path:
+    """The same with an encoder that takes one channel."""
+    return make_tiny_bundle(tmp_path / "grey", channels=1)

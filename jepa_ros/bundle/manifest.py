@@ -41,7 +41,8 @@ class CameraSpec(_Strict):
         width, height: what the encoder takes.
         channels: 3 for RGB, 1 for grey.
         resize: `stretch` to the size; `center_crop` to its shape and resize; `letterbox` with black borders.
-        interpolation, antialias: of the resize.
+        interpolation: of the resize; `area` averages when it makes smaller, `nearest` never does.
+        antialias: whether `linear` and `cubic` average when they make smaller; the other two it does not concern.
         frame_stack: frames that one latent is made of; frame_repeat: how often each is repeated.
         horizontal_fov_rad: of the training camera after the crop; None where it is not known.
         fov_tolerance_rad: a camera further off is warned about; one more than three times further is refused.
@@ -71,7 +72,10 @@ class CameraSpec(_Strict):
 
 
 class Timing(_Strict):
-    """Model time. `warm_up` says what to do while there are fewer than `history_min` latents."""
+    """Model time. `warm_up` says what to do while there are fewer than `history_min` latents.
+
+    `step_s` is the whole model step; `frame_skip` is the training data's frames in one.
+    """
 
     step_s: float = Field(gt=0)
     frame_skip: int = Field(default=1, ge=1)
@@ -146,7 +150,8 @@ class PredictorSpec(_Strict):
 class Head(_Strict):
     """A further graph on latents, for instance a value or a guardrail probe."""
 
-    file: str
+    # ONNX Runtime chooses its parser by the ending: only this one is read as what the loader has checked.
+    file: str = Field(pattern=r"\.onnx$")
     inputs: list[Literal["latent", "goal", "action"]] = Field(min_length=1)
     output: str
 
@@ -220,6 +225,8 @@ class Manifest(_Strict):
         names = [state.name for state in self.state]
         if len(set(names)) != len(names):
             raise ValueError("state: names must differ from one another")
+        if not any(state.role == "latent" for state in self.state):
+            raise ValueError("state: one tensor at least must have the role latent")
         known = {*names, *(f"head:{name}" for name in self.heads)}
         for term in self.cost:
             if term.source not in known:

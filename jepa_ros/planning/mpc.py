@@ -16,10 +16,10 @@ import numpy as np
 
 from jepa_ros.bundle.manifest import Manifest
 from jepa_ros.errors import ModelError, PlanningError
-from jepa_ros.guardrails import Sum
+from jepa_ros.guardrails import Sum, after
 from jepa_ros.planning.cost import GoalObjective
 from jepa_ros.planning.problem import ActionBounds, History, Plan, PlanProblem
-from jepa_ros.protocols import Objective, Planner, WorldModel
+from jepa_ros.protocols import FollowsOn, Objective, Planner, WorldModel
 from jepa_ros.surprise import SurpriseMonitor
 from jepa_ros.types import Float32, UInt8
 
@@ -65,7 +65,8 @@ class LatentMPC:
         manifest: Timing, action bounds, cost terms and calibration of the bundle.
         delay_steps: Model steps from a frame to the moment its plan takes effect, ceil(latency / step).
         penalties: Soft terms added to the goal energy.
-        guardrails: Hard constraints.
+        guardrails: Hard constraints. Those that offer `FollowsOn`, and such penalties, also judge the step from the
+            last action that cannot be changed any more to the plan's first.
 
     Raises:
         PlanningError: A negative delay, or a manifest whose bounds or calibration cannot be used.
@@ -103,6 +104,7 @@ class LatentMPC:
     def reset(self) -> None:
         """Forget the history and the last plan; the goal stays."""
         self._history: History | None = None
+        self._applied = self._rest
         self._stop()
 
     def set_goal(self, latent: Float32 | None) -> None:
@@ -162,6 +164,7 @@ class LatentMPC:
         history = self._warmed(self._history)
         predicted = self._model.rollout(history.latents, history.actions, action[None, None])[0, 0]
         self._history = self._history.followed_by(action[None], latent[None], self._timing.history_max)
+        self._applied = action
         return self._surprise.observe(predicted, latent)
 
     def _warmed(self, history: History) -> History:
@@ -182,19 +185,24 @@ class LatentMPC:
         if self._timing.warm_up == "require" and len(history.latents) < self._timing.history_min:
             return None
         history = self._warmed(history)
-        committed = self._schedule[: self._delay]
+        committed, previous = self._schedule[: self._delay], self._applied
         if self._delay:
+            previous = committed[-1]
             latents = self._model.rollout(history.latents, history.actions, committed[None])[0]
             history = history.followed_by(committed, latents, self._timing.history_max)
+        # Where the step from the last action is judged, holding that action is a plan that such a limit always allows.
+        judged = any(isinstance(guardrail, FollowsOn) for guardrail in self._guardrails)
+        hold = [np.tile(previous, (self._horizon, 1))] if judged else []
         return self._planner.plan(
             PlanProblem(
                 history=history,
-                objective=Sum([goal, *self._penalties]) if self._penalties else goal,
+                objective=Sum([goal, *self._penalties]).after(previous) if self._penalties else goal,
                 horizon=self._horizon,
                 low=self._low,
                 high=self._high,
                 warm_start=self._schedule[self._delay :],
-                guardrails=self._guardrails,
+                previous_plans=hold,
+                guardrails=[after(guardrail, previous) for guardrail in self._guardrails],
                 norm_limit=self._norm_limit,
                 block=self._block,
             ),

@@ -55,12 +55,14 @@ class Pursued:
         chunk: the plan to send; None where there is none.
         restarted: why the history began anew with this frame, or nothing.
         prepare_ms: crop, resize.
+        applied: `[A]` mean of what was carried out since the frame before; None where nothing was, or is known.
     """
 
     step: Step
     chunk: PlanChunk | None
     restarted: str
     prepare_ms: float
+    applied: Float32 | None
 
 
 class GoalPursuit:
@@ -128,7 +130,7 @@ class GoalPursuit:
         effect = stamp + self.settings.delay_steps * step_s
         left = None if clock is None else (lambda: effect - self.settings.margin_s - clock())
         step = self._mpc.step(frame, applied, left)
-        return Pursued(step, self._chunk(step, stamp, effect), restarted, prepare_ms)
+        return Pursued(step, self._chunk(step, stamp, effect), restarted, prepare_ms, applied)
 
     def _check(self, image: UInt8, lens: Lens | None) -> None:
         if lens is None:

@@ -100,7 +100,7 @@ class SamplingPlanner(ABC):
         """
         work = self._prepare(problem)
         best = _Best()
-        energies: list[float] = []
+        scores: list[tuple[float, float]] = []
         std_floor = problem.bounds.half_range * np.float32(self.config.min_std)
         stopped: Literal["iterations", "converged", "deadline"] = "iterations"
         for iteration in range(self.config.iterations):
@@ -115,18 +115,18 @@ class SamplingPlanner(ABC):
                 latents = self._score(work, problem)
             order = np.lexsort((work.energy, work.violation))
             self._keep_best(work, latents, int(order[0]), best)
-            energies.append(best.energy)
+            scores.append((best.violation, best.energy))
             elites = order[: self.config.elites]
             elites = elites[np.isfinite(work.energy[elites])]
             if elites.size:
                 self._refit(work, elites, std_floor)
             self._pace.observe(self._clock() - start)
-            if self._converged(energies):
+            if self._converged(scores):
                 stopped = "converged"
                 break
-        if not energies:
+        if not scores:
             self._pace.relax()
-        return self._finish(work, problem, best, energies, stopped)
+        return self._finish(work, problem, best, [energy for _, energy in scores], stopped)
 
     def _prepare(self, problem: PlanProblem) -> Workspace:
         """The workspace with its mean at the warm start (or at rest) and its deviation at the first one."""
@@ -186,11 +186,19 @@ class SamplingPlanner(ABC):
             best.energy, best.violation, best.latents = energy, violation, latents[row].copy()
             work.best[:] = work.candidates[row]
 
-    def _converged(self, energies: list[float]) -> bool:
-        """Whether the last iteration lowered the best energy by too little to go on."""
-        if self.config.convergence == 0 or len(energies) < 2 or not np.isfinite(energies[-2]):
+    def _converged(self, scores: list[tuple[float, float]]) -> bool:
+        """Whether the last iteration lowered the best energy by too little to go on.
+
+        Args:
+            scores: (violation, energy) of the best candidate after each iteration. While a guardrail is broken, the
+                search is for less violation and the energy says nothing; nor does it in the iteration that ends this.
+        """
+        if self.config.convergence == 0 or len(scores) < 2:
             return False
-        return energies[-2] - energies[-1] < self.config.convergence * abs(energies[-2])
+        (violation_before, before), (violation, energy) = scores[-2:]
+        if violation_before > 0 or violation > 0:
+            return False
+        return before - energy < self.config.convergence * abs(before)
 
     @staticmethod
     def _finish(

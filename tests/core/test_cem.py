@@ -243,6 +243,49 @@ def test_stops_when_the_energy_stops_falling():
     assert plan.iterations < 50
 
 
+@PLANNERS
+def test_the_search_goes_on_while_a_guardrail_is_broken(planner_type):
+    """The energy is the same everywhere; the violation takes several iterations to fall to 0."""
+
+    def flat(latents, actions):
+        return np.ones(len(latents), np.float32)
+
+    def near_a_corner(latents, actions):
+        return np.maximum(np.linalg.norm(actions[:, 0] - 0.9, axis=1) - 0.02, 0)
+
+    config = PlannerConfig(horizon=1, iterations=50, convergence=0.01, min_std=0.01)
+    plan = planner_type(LinearWorld(), config).plan(problem(flat, guardrails=[near_a_corner]))
+    assert plan.feasible
+    assert plan.stopped == "converged"
+    assert plan.iterations > 2
+
+
+def test_the_iteration_that_ends_a_violation_is_not_judged():
+    """(violation, energy) of every candidate, an iteration each: the energy rises when the violation falls."""
+    script = [(1.0, 1.0), (0.0, 5.0), (0.0, 1.0), (0.0, 1.0), (0.0, 0.0)]
+    world = LinearWorld()
+
+    def energy(latents, actions):
+        return np.full(len(latents), script[len(world.calls) - 1][1], np.float32)
+
+    def violation(latents, actions):
+        return np.full(len(latents), script[len(world.calls) - 1][0], np.float32)
+
+    config = PlannerConfig(horizon=1, iterations=len(script), convergence=0.01)
+    plan = CEM(world, config).plan(problem(energy, guardrails=[violation]))
+    assert (plan.iterations, plan.stopped) == (4, "converged")
+    assert plan.energies.tolist() == [1, 5, 1, 1]
+
+
+def test_no_guardrail_kept_means_no_convergence():
+    def broken(latents, actions):
+        return np.ones(len(latents), np.float32)
+
+    config = PlannerConfig(horizon=1, iterations=9, convergence=0.01)
+    plan = CEM(LinearWorld(), config).plan(problem(goal(3, 3), guardrails=[broken]))
+    assert (plan.iterations, plan.stopped, plan.feasible) == (9, "iterations", False)
+
+
 def test_wrong_shapes_from_an_objective_are_named():
     with pytest.raises(PlanningError, match="objective returned shape"):
         CEM(LinearWorld(), PlannerConfig(horizon=1)).plan(problem(lambda latents, actions: np.zeros(3, np.float32)))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jepa_ros.errors import PlanningError
-from jepa_ros.guardrails import ActionChange, ActionMagnitude, KeepAway, Penalty, Sum
+from jepa_ros.guardrails import ActionChange, ActionMagnitude, KeepAway, Penalty, Sum, after
 from jepa_ros.planning.cem import CEM
 from jepa_ros.planning.config import PlannerConfig
 from jepa_ros.planning.cost import GoalObjective
@@ -25,7 +25,34 @@ def test_action_magnitude_counts_the_largest_norm_of_the_chosen_columns():
 def test_action_change_counts_steps_between_actions():
     np.testing.assert_allclose(ActionChange(1.0)(LATENTS, ACTIONS), [8, 0])
     np.testing.assert_allclose(ActionChange([1.0, 1.0, 10.0])(LATENTS, ACTIONS), [3, 0])
-    np.testing.assert_array_equal(ActionChange(1.0)(LATENTS[:, :1], ACTIONS[:, :1]), [0, 0])
+
+
+def test_action_change_counts_the_step_to_the_first_action():
+    previous = np.array([2, 4, 9], np.float32)
+    change = ActionChange(1.0).after(previous)
+    np.testing.assert_allclose(change(LATENTS, ACTIONS), [8, 3])  # inside the first plan 9, before the second 4
+    one_step = LATENTS[:, :1], ACTIONS[:, :1]
+    np.testing.assert_allclose(change(*one_step), [0, 3])
+    np.testing.assert_allclose(ActionChange([1.0, 3.5, 1.0]).after(previous)(*one_step), [0, 0.9], rtol=1e-6)
+    # Without an action before it, a plan of one step changes nothing.
+    np.testing.assert_array_equal(ActionChange(1.0)(*one_step), [0, 0])
+
+
+def test_after_leaves_the_guardrail_as_it_is():
+    previous = np.array([2, 4, 9], np.float32)
+    guardrail = ActionChange(1.0)
+    followed = guardrail.after(previous)
+    previous[:] = 0
+    np.testing.assert_allclose(followed(LATENTS, ACTIONS), [8, 3])
+    np.testing.assert_allclose(guardrail(LATENTS, ACTIONS), [8, 0])
+
+
+def test_after_reaches_what_penalties_and_sums_hold():
+    previous = np.array([2, 4, 9], np.float32)
+    parts = [ActionMagnitude(2.0, (0, 1)), Penalty(ActionChange(1.0), weight=0.5)]
+    np.testing.assert_allclose(Sum(parts)(LATENTS, ACTIONS), [3 + 4, 0])
+    np.testing.assert_allclose(after(Sum(parts), previous)(LATENTS, ACTIONS), [3 + 4, 1.5])
+    assert after(parts[0], previous) is parts[0]
 
 
 def test_keep_away_counts_the_nearest_approach_to_any_latent():

@@ -48,6 +48,8 @@ def test_the_latent_is_the_first_state_tensor_that_is_one(tmp_path):
         (lambda m: m["cost"].append({"source": "head:safety"}), "source 'head:safety' is none of head:value, latent"),
         (lambda m: m.update(cost=[]), "cost"),
         (lambda m: m["state"].append(m["state"][0]), "state: names must differ"),
+        (lambda m: m["state"][0].update(role="proprio"), "state: one tensor at least must have the role latent"),
+        (lambda m: m["heads"]["value"].update(file="heads/value.ort"), "heads.value.file"),
         (lambda m: m.update(files={"../encoder.onnx": "0"}), "points outside the bundle's folder"),
         (lambda m: m.update(files={"/etc/passwd": "0"}), "points outside the bundle's folder"),
     ],

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jepa_ros.errors import ModelError, PlanningError
-from jepa_ros.guardrails import ActionMagnitude, Penalty
+from jepa_ros.guardrails import ActionChange, ActionMagnitude, Penalty
 from jepa_ros.planning.factory import make_planner
 from jepa_ros.planning.mpc import LatentMPC
 
@@ -208,6 +208,57 @@ def test_penalties_enter_the_energy():
     _, slow = make(delay_steps=0, goal=at(3), mpc={"penalties": [Penalty(ActionMagnitude(0.2), weight=100.0)]})
     assert np.linalg.norm(free.step(at(0)).plan.actions, axis=1).max() > 0.5
     assert np.linalg.norm(slow.step(at(0)).plan.actions, axis=1).max() < 0.3
+
+
+def drive(loop, delay_steps, count=20):
+    """Plans followed to the letter from rest at the origin; returns them and the actions applied, `[N, A]`."""
+    position, applied, sent = at(0), None, [np.zeros(2, np.float32)] * delay_steps
+    plans, actions = [], [np.zeros(2, np.float32)]
+    for _ in range(count):
+        plans.append(loop.step(position, applied).plan)
+        sent.append(plans[-1].actions[0])
+        applied = sent.pop(0)
+        actions.append(applied)
+        position = position + applied
+    return plans, np.stack(actions)
+
+
+@pytest.mark.parametrize("history_max", [1, 3])
+@pytest.mark.parametrize("delay_steps", [0, 1, 2])
+def test_a_limit_on_change_holds_for_what_is_executed(delay_steps, history_max):
+    limit, settings = 0.1, {"iterations": 8, "std": 0.2, "history_max": history_max}
+    _, free = make(delay_steps=delay_steps, **settings)
+    assert np.abs(np.diff(drive(free, delay_steps)[1], axis=0)).max() > 3 * limit
+    _, loop = make(delay_steps=delay_steps, mpc={"guardrails": [ActionChange(limit)]}, **settings)
+    plans, actions = drive(loop, delay_steps)
+    assert all(plan.feasible for plan in plans)
+    assert np.abs(np.diff(actions, axis=0)).max() <= limit + 1e-6
+    assert actions.sum(axis=0)[0] > 1  # it does get on
+
+
+def test_a_soft_limit_on_change_counts_the_first_action_too():
+    penalty = {"penalties": [Penalty(ActionChange(0.1), weight=100.0)]}
+    _, free = make(delay_steps=1, horizon=1)
+    _, soft = make(delay_steps=1, horizon=1, mpc=penalty)
+    assert np.abs(free.step(at(0)).plan.actions[0]).max() > 0.5
+    assert np.abs(soft.step(at(0)).plan.actions[0]).max() < 0.2
+
+
+def test_a_limit_on_change_starts_from_what_safety_left_of_the_last_plan():
+    """No candidate drawn at random comes as near; to hold the action is always tried."""
+    _, loop = make(delay_steps=0, mpc={"guardrails": [ActionChange(1e-3)]})
+    loop.step(at(0))
+    plan = loop.step(at(0.5), at(0.5, -0.25)).plan
+    assert plan.feasible
+    np.testing.assert_allclose(plan.actions[0], [0.5, -0.25], atol=1.1e-3)
+
+
+def test_after_a_reset_change_is_counted_from_rest():
+    _, loop = make(delay_steps=0, mpc={"guardrails": [ActionChange(1e-3)]})
+    loop.step(at(0))
+    loop.step(at(0.5), at(0.5))
+    loop.reset()
+    np.testing.assert_allclose(loop.step(at(0.5), at(0.5)).plan.actions[0], [0, 0], atol=1.1e-3)
 
 
 def test_a_broken_latent_is_refused_and_does_not_enter_the_history():

@@ -133,10 +133,12 @@ def spec(**fields):
     height=st.integers(1, 50),
     width=st.integers(1, 50),
     grey=st.integers(0, 255),
+    channels=st.sampled_from([1, 3]),
 )
-def test_every_image_becomes_the_native_size(resize, interpolation, height, width, grey):
-    image = Preprocessor(spec(resize=resize, interpolation=interpolation))(np.full((height, width, 3), grey, np.uint8))
-    assert image.shape == (8, 8, 3)
+def test_every_image_becomes_the_native_size(resize, interpolation, height, width, grey, channels):
+    prepare = Preprocessor(spec(resize=resize, interpolation=interpolation, channels=channels))
+    image = prepare(np.full((height, width, 3), grey, np.uint8))
+    assert image.shape == (8, 8, channels)
     assert image.dtype == np.uint8
     assert image.flags.c_contiguous
     if resize != "letterbox":
@@ -146,6 +148,19 @@ def test_every_image_becomes_the_native_size(resize, interpolation, height, widt
 def test_native_images_pass_unchanged():
     image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     np.testing.assert_array_equal(Preprocessor(spec())(image), image)
+
+
+def test_one_channel_is_grey():
+    colours = np.zeros((8, 8, 3), np.uint8)
+    colours[0, 0], colours[0, 1], colours[0, 2] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    grey = Preprocessor(spec(channels=1))(colours)
+    np.testing.assert_array_equal(grey[0, :4, 0], [76, 150, 29, 0])  # BT.601: 0.299, 0.587, 0.114 of 255
+
+
+def test_a_grey_camera_gives_a_grey_model_its_own_values():
+    values = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
+    seen = Preprocessor(spec(width=16, height=16, channels=1))(decode(message("mono8", values)))
+    np.testing.assert_array_equal(seen, values)
 
 
 def test_letterbox_keeps_the_shape_with_black_borders():
@@ -186,3 +201,41 @@ def test_the_field_of_view(caplog):
         assert "sees 80° across, the bundle was trained with 90°" in caplog.text
     with pytest.raises(ImageError, match="sees 60° across"):
         check(1.05)
+
+
+HALF = 2 * np.arctan(0.5)  # what the middle half of a 90° image spans, rad
+
+
+@pytest.mark.parametrize(
+    ("fields", "size", "kept"),
+    [
+        ({}, (640, 480), np.pi / 2),
+        ({"resize": "letterbox"}, (640, 480), np.pi / 2),
+        ({"crop": (0.4, 0.1, 0.0, 0.0)}, (640, 480), np.pi / 2),
+        ({"crop": (0.0, 0.0, 0.25, 0.25)}, (640, 480), HALF),
+        ({"resize": "center_crop"}, (960, 480), HALF),
+        ({"resize": "center_crop"}, (480, 960), np.pi / 2),
+        ({"resize": "center_crop", "crop": (0.5, 0.0, 0.0, 0.0)}, (480, 480), HALF),
+        ({"resize": "center_crop", "crop": (0.0, 0.0, 0.25, 0.25)}, (480, 240), HALF),
+        ({"crop": (0.0, 0.0, 0.25, 0.25)}, (), HALF),
+    ],
+)
+def test_the_field_of_view_is_that_of_the_part_that_is_kept(caplog, fields, size, kept):
+    prepare = Preprocessor(spec(horizontal_fov_rad=kept, fov_tolerance_rad=1e-3, **fields))
+    with caplog.at_level(logging.WARNING):
+        prepare.check_field_of_view(np.pi / 2, *size)
+    assert not caplog.records
+    wrong = Preprocessor(spec(horizontal_fov_rad=kept + 0.01, fov_tolerance_rad=1e-3, **fields))
+    with pytest.raises(ImageError, match=f"sees {np.degrees(kept):.0f}° across"):
+        wrong.check_field_of_view(np.pi / 2, *size)
+
+
+@pytest.mark.parametrize("angle", [0.0, -1.0, np.pi, np.nan])
+def test_an_angle_that_no_pinhole_camera_has(angle):
+    with pytest.raises(ImageError, match=r"field of view is .* rad, not in 0 to π"):
+        Preprocessor(spec(horizontal_fov_rad=1.57)).check_field_of_view(angle, 640, 480)
+
+
+def test_the_field_of_view_of_an_image_that_the_crop_leaves_nothing_of():
+    with pytest.raises(ImageError, match="0×480 pixels has nothing left"):
+        Preprocessor(spec(horizontal_fov_rad=1.57)).check_field_of_view(1.57, 0, 480)

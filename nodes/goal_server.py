@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import threading
 from collections.abc import Callable
 from math import isfinite
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from jepa_ros_msgs.action import ReachGoal
+from jepa_ros_msgs.msg import Goal
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
@@ -31,10 +33,17 @@ class GoalServer:
         node: whose action it is.
         bundle: encodes goals and knows named ones.
         on_end: called with each goal that is over, unless another has taken its place.
+        announce: called with a message of each goal that is taken, for those who record or show it.
     """
 
-    def __init__(self, node: Node, bundle: Bundle, on_end: Callable[[ActiveGoal], None]) -> None:
-        self._node, self._bundle, self._on_end = node, bundle, on_end
+    def __init__(
+        self,
+        node: Node,
+        bundle: Bundle,
+        on_end: Callable[[ActiveGoal], None],
+        announce: Callable[[Goal], None],
+    ) -> None:
+        self._node, self._bundle, self._on_end, self._announce = node, bundle, on_end, announce
         self._model, self._prepare = OnnxWorldModel(bundle), Preprocessor(bundle.manifest.camera)
         self._encoding, self._changing = threading.Lock(), threading.Lock()
         self._open = False
@@ -72,7 +81,8 @@ class GoalServer:
             self._node.get_logger().error(f"goal refused: {error}")
             handle.abort()
             return ReachGoal.Result(reached=False, reason=str(error))
-        self._take(goal)
+        if self._take(goal):
+            self._announce(self._message(goal, handle.request))
         feedback = ReachGoal.Feedback()
         while not goal.ended.wait(0.1):
             if handle.is_cancel_requested:
@@ -120,15 +130,32 @@ class GoalServer:
             return self._model.encode(self._prepare(image_view(request.image)))
         raise BundleError(f"goal kind {request.kind}: must be 0 (image), 1 (name) or 2 (latent)")
 
-    def _take(self, goal: ActiveGoal) -> None:
-        """Make a goal the active one and end the one before."""
+    def take_recorded(self, message: Goal) -> None:
+        """Drive to a goal of a replay, until another comes.
+
+        Raises:
+            JepaRosError: its image cannot be encoded.
+        """
+        latent = self._model.encode(self._prepare(image_view(message.image)))
+        self._take(ActiveGoal(latent, -1.0, 0.0, identity=bytes(message.goal_id)))
+
+    def _take(self, goal: ActiveGoal) -> bool:
+        """Make a goal the active one and end the one before; returns whether that was possible."""
         with self._changing:
             if not self._open:  # it was closed while the goal was being encoded
                 goal.end(False, "world_model was deactivated")
-                return
+                return False
             before, self.active = self.active, goal
         if before is not None:
             before.end(False, "replaced by a new goal")
+        return True
+
+    def _message(self, goal: ActiveGoal, request: ReachGoal.Goal) -> Goal:
+        message = Goal(goal_id=list(goal.identity), kind=request.kind, name=request.name, image=request.image)
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        message.latent, message.bundle = array.array("f", goal.latent.tolist()), self._bundle.manifest.name
+        message.tolerance, message.time_limit = goal.tolerance, goal.time_limit
+        return message
 
     def _finish(self, goal: ActiveGoal) -> None:
         with self._changing:

@@ -8,6 +8,7 @@ stops and sits before the publisher dies.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Collection, Iterable
 
 from diagnostic_msgs.msg import DiagnosticArray
 from jepa_ros_msgs.msg import ActionChunk, AppliedAction, JointCommand, SafetyStatus
@@ -15,23 +16,23 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from sensor_msgs.msg import Imu, JointState
 from std_srvs.srv import Trigger
 
-from jepa_ros.control import JointController
+from jepa_ros.control import AutoStart, JointController
 from jepa_ros.errors import RobotError
-from jepa_ros.messages import JointOrder, chunk_from, imu_from
+from jepa_ros.messages import JointOrder, StampWatch, chunk_from, imu_from
 from jepa_ros.robots import load_robot
 from jepa_ros.safety import Decision, State
 from jepa_ros_nodes import qos
 from jepa_ros_nodes.conversions import doubles, fill_joint_command
+from jepa_ros_nodes.conversions import stamp as to_stamp
 from jepa_ros_nodes.diagnostics import diagnostic
 from jepa_ros_nodes.managed_node import ManagedNode
 from jepa_ros_nodes.params import declare
 from jepa_ros_nodes.polling import PolledSubscriptions
 from jepa_ros_nodes.running_node import run
-from jepa_ros_nodes.stamps import StampWatch
+from jepa_ros_nodes.stepped_ticker import SteppedTicker
 from jepa_ros_nodes.ticking import Ticker
 
 REQUESTS = ("stand", "walk", "stop", "sit", "damp", "recover")
-_STEADY_S = 2.0  # joint states must have come without a gap for so long before the dog stands up by itself
 _RESTING = (State.PASSIVE.value, State.SIT.value, State.DAMP.value)
 _LONGEST_STOP_S = 8.0
 _TOLD_S = 0.2  # the last command and status are on the wire for so long before the node falls silent
@@ -57,7 +58,9 @@ class JointCommandNode(ManagedNode):
         self._step = declare(self, "step", 0.2, "model step in s; for direct joint motion", low=0.01, high=2.0)
         self._auto_stand = declare(self, "auto_stand", False, "stand up by itself once joint states come steadily")
         self._auto_walk = declare(self, "auto_walk", False, "permit walking once it stands, without ~/walk")
-        self._ticker: Ticker | None = None
+        self._lock_step = declare(self, "lock_step", False, "tick by a player's steps instead of real time; no robot")
+        self._ticker: Ticker | SteppedTicker | None = None
+        self._bag_clock = 0.0
         self._damped = False
 
     def configure(self) -> None:
@@ -92,7 +95,7 @@ class JointCommandNode(ManagedNode):
         self._controller = JointController(self._robot, self._actions, self._rate, self._step)
         self._safety = self._controller.safety
         self._stamps = {"joint_states": StampWatch(), "imu": StampWatch()}
-        self._stood = self._walked = False
+        self._auto = AutoStart(self._safety, self._auto_stand, self._auto_walk)
         self._reported = 0
 
     def activate(self) -> None:
@@ -101,8 +104,11 @@ class JointCommandNode(ManagedNode):
         self._new_controller()
         if self._damped:
             self._safety.request("damp")
-        self._steady_since = self._moved_at = time.monotonic()
-        self._ticker = Ticker(self._rate, self._tick, "control")
+        self._moved_at = self._now()
+        if self._lock_step:
+            self._ticker = SteppedTicker(self, self._inputs, self.published, self._rate, self._step_to)
+        else:
+            self._ticker = Ticker(self._rate, self._tick, "control")
         self._ticker.start()
 
     def deactivate(self) -> None:
@@ -117,10 +123,10 @@ class JointCommandNode(ManagedNode):
 
     def wind_down(self) -> bool:
         """Ask to sit; whether the dog rests, and has been told so for a while."""
-        if self._ticker is None:
+        if self._ticker is None or self._lock_step:
             return True
-        self._auto_stand = False
-        now = time.monotonic()
+        self._auto.stay_down()
+        now = self._now()
         if self._safety.state in _RESTING:
             return now - self._moved_at >= _TOLD_S
         self._moved_at = now
@@ -139,7 +145,7 @@ class JointCommandNode(ManagedNode):
         try:
             age = self._stamps["joint_states"].age(message.header.stamp, self._ros_now())
             if age is not None:
-                self._controller.on_joint_state(time.monotonic(), self._order.joint_state(message), age)
+                self._controller.on_joint_state(self._now(), self._order.joint_state(message), age)
         except RobotError as error:
             self._controller.lose_joint_state()
             self.get_logger().error(f"joint_states refused: {error}", throttle_duration_sec=2.0)
@@ -147,14 +153,14 @@ class JointCommandNode(ManagedNode):
     def _on_imu(self, message: Imu) -> None:
         age = self._stamps["imu"].age(message.header.stamp, self._ros_now())
         if age is not None:
-            self._controller.on_imu(time.monotonic(), imu_from(message), age)
+            self._controller.on_imu(self._now(), imu_from(message), age)
 
     def _on_plan(self, message: ActionChunk) -> None:
         if message.steps == 0:
             self._controller.on_goal_end(bytes(message.goal_id))
             return
         try:
-            self._controller.on_plan(time.monotonic(), self._ros_now(), chunk_from(message))
+            self._controller.on_plan(self._now(), self._ros_now(), chunk_from(message))
         except RobotError as error:
             self.get_logger().error(f"plan refused: {error}", throttle_duration_sec=2.0)
 
@@ -163,21 +169,38 @@ class JointCommandNode(ManagedNode):
             answer.message = "joint_command is not active: activate it first"
             return answer
         if what in ("stop", "sit", "damp", "stand"):
-            self._walked = True  # an operator has spoken; nothing is permitted by itself any more
+            self._auto.operator_spoke()
         reply = self._safety.request(what)
         answer.success, answer.message = reply.accepted, reply.message
         return answer
 
-    def _ros_now(self) -> float:
-        return self.get_clock().now().nanoseconds * 1e-9
+    def _now(self) -> float:
+        """Monotonic s; in lock-step the bag's."""
+        return self._bag_clock if self._lock_step else time.monotonic()
 
-    def _tick(self, now: float) -> None:
+    def _ros_now(self) -> float:
+        """The clock of stamps, s; in lock-step the bag's."""
+        return self._bag_clock if self._lock_step else self.get_clock().now().nanoseconds * 1e-9
+
+    def _tick(self, _began: float) -> None:
         self._inputs.poll()
-        now = time.monotonic()  # not before what has just come
+        self._act(self._now())  # not before what has just come
+
+    def _step_to(self, hear: Callable[[Collection[str] | None], None], clock: float, due: Iterable[float]) -> None:
+        """One step of a lock-step replay: what was planned before it, the ticks up to it, then its message."""
+        hear(["plan"])
+        for tick in due:
+            self._bag_clock = tick
+            self._act(tick)
+        self._bag_clock = clock
+        hear(None)
+
+    def _act(self, now: float) -> None:
+        """One tick."""
         done = self._controller.tick(now, self._ros_now())
-        self._start_by_itself(now, done.decision)
+        self._auto.update(now, done.decision)
         if done.command is not None or done.applied is not None:
-            stamp = self.get_clock().now().to_msg()
+            stamp = to_stamp(self._ros_now())
             if done.command is not None:
                 self._command.header.stamp = stamp
                 fill_joint_command(self._command, done.command)
@@ -187,16 +210,6 @@ class JointCommandNode(ManagedNode):
                 self._applied.values = doubles(done.applied)
                 self._publish_applied(self._applied)
         self._report(now, done.decision)
-
-    def _start_by_itself(self, now: float, decision: Decision) -> None:
-        """What the parameters auto_stand and auto_walk ask for, once each."""
-        if self._safety.ages(now).joint_state > 0.1:
-            self._steady_since = now
-        steady = now - self._steady_since >= _STEADY_S
-        if self._auto_stand and not self._stood and steady and decision.state == State.PASSIVE.value:
-            self._stood = self._safety.request("stand").accepted
-        if self._auto_walk and not self._walked and decision.state == State.STAND.value:
-            self._walked = self._safety.request("walk").accepted
 
     def _report(self, now: float, decision: Decision) -> None:
         ticker = self._ticker
@@ -213,10 +226,10 @@ class JointCommandNode(ManagedNode):
             self._publish_diagnostics(self._diagnostics(decision, ticker))
         self._reported = total
 
-    def _status(self, now: float, decision: Decision, ticker: Ticker) -> SafetyStatus:
+    def _status(self, now: float, decision: Decision, ticker: Ticker | SteppedTicker) -> SafetyStatus:
         ages, events = self._safety.ages(now), self._safety.counts
         message = SafetyStatus(state=decision.state, reason=decision.reason, motion_allowed=self._safety.motion_allowed)
-        message.header.stamp = self.get_clock().now().to_msg()
+        message.header.stamp = to_stamp(self._ros_now())
         message.tilt, message.plan_age, message.camera_age = self._safety.tilt, ages.plan, ages.camera
         message.joint_state_age = ages.joint_state
         message.event_reasons, message.event_counts = list(events), list(events.values())
@@ -227,7 +240,7 @@ class JointCommandNode(ManagedNode):
                 message.stopped_goal = list(goal)
         return message
 
-    def _diagnostics(self, decision: Decision, ticker: Ticker) -> DiagnosticArray:
+    def _diagnostics(self, decision: Decision, ticker: Ticker | SteppedTicker) -> DiagnosticArray:
         recent = self._safety.total > self._reported
         level = "error" if decision.state == State.DAMP.value else "warning" if recent else "ok"
         values = {
@@ -236,7 +249,7 @@ class JointCommandNode(ManagedNode):
             "missed_ticks": ticker.missed,
         }
         array = diagnostic("joint_command", level, decision.reason, {**values, **self._safety.counts})
-        array.header.stamp = self.get_clock().now().to_msg()
+        array.header.stamp = to_stamp(self._ros_now())
         return array
 
 

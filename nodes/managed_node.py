@@ -26,6 +26,8 @@ class ManagedNode(LifecycleNode):
         super().__init__(name)
         declare(self, "autostart", True, "configure and activate at once")
         self.made = ExitStack()
+        self.published: dict[str, int] = {}
+        """Messages published so far, by whole topic name."""
 
     @abstractmethod
     def configure(self) -> None:
@@ -47,7 +49,14 @@ class ManagedNode(LifecycleNode):
         """A publisher that is destroyed at clean-up; returns its `publish`."""
         made = self.create_publisher(kind, topic, profile)
         self.made.callback(self.destroy_publisher, made)
-        return made.publish
+        name = made.topic_name
+        self.published[name] = 0
+
+        def publish(message: Any) -> None:
+            made.publish(message)
+            self.published[name] += 1
+
+        return publish
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Make everything, or nothing."""

@@ -11,7 +11,7 @@ executor, which would warn of what does not fit, never sees them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import rclpy
@@ -41,6 +41,8 @@ class PolledSubscriptions:
         self._node = node
         self._group = _ReadByItsLoop()
         self._entries: list[tuple[Subscription, Callable[[Any, int], None], int]] = []
+        self.counts: dict[str, int] = {}
+        """Messages handed out so far, by whole topic name."""
 
     def add(self, kind: Any, topic: str, callback: Callable[[Any], None], profile: QoSProfile) -> None:
         """Subscribe; `profile.depth` messages are kept between two polls.
@@ -62,6 +64,7 @@ class PolledSubscriptions:
             raise ValueError(f"{topic}: a polled subscription must ask for best effort and volatile only")
         made = self._node.create_subscription(kind, topic, callback, profile, callback_group=self._group, raw=raw)
         self._entries.append((made, callback, max(profile.depth, 1)))
+        self.counts[made.topic_name] = 0
 
     def destroy(self) -> None:
         """Unsubscribe from everything."""
@@ -69,12 +72,20 @@ class PolledSubscriptions:
             self._node.destroy_subscription(subscription)
         self._entries.clear()
 
-    def poll(self) -> None:
-        """Hand every message that has come to its callback; at most a queue's depth a topic, so that a flood cannot
-        hold the loop."""
+    def poll(self, topics: Collection[str] | None = None) -> None:
+        """Hand every message that has come to its callback, topic by topic in the order of subscription.
+
+        At most a queue's depth a topic, so that a flood cannot hold the loop.
+
+        Args:
+            topics: whole names to look at; None for all.
+        """
         for subscription, callback, depth in self._entries:
-            for message, received in self._take(subscription, depth):
-                callback(message, received)
+            name = subscription.topic_name
+            if topics is None or name in topics:
+                for message, received in self._take(subscription, depth):
+                    self.counts[name] += 1
+                    callback(message, received)
 
     def _take(self, subscription: Subscription, most: int) -> Iterator[tuple[Any, int]]:
         for _ in range(most):

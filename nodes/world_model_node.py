@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
-from jepa_ros_msgs.msg import ActionChunk, AppliedAction, SafetyStatus, StageLatency
+from jepa_ros_msgs.msg import ActionChunk, AppliedAction, Goal, SafetyStatus, StageLatency
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from jepa_ros.bundle.loader import load_bundle
@@ -26,6 +26,7 @@ from jepa_ros_nodes.conversions import fill_chunk
 from jepa_ros_nodes.diagnostics import diagnostic
 from jepa_ros_nodes.goal_server import GoalServer
 from jepa_ros_nodes.goals import ActiveGoal
+from jepa_ros_nodes.lockstep import LockStep
 from jepa_ros_nodes.managed_node import ManagedNode
 from jepa_ros_nodes.newest_frame import NewestFrame
 from jepa_ros_nodes.params import declare
@@ -51,8 +52,11 @@ class WorldModelNode(ManagedNode):
             ),
             seed=declare(self, "seed", 0, "of the planner's samples", low=0, high=2**31 - 1),
         )
+        self._lock_step = declare(self, "lock_step", False, "plan by a player's steps, with no deadline; no robot")
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
+        self._player: LockStep | None = None
+        self._planned: ActiveGoal | None = None
 
     def configure(self) -> None:
         """Open the bundle: every byte is checked and the golden outputs are compared before anything runs."""
@@ -67,15 +71,19 @@ class WorldModelNode(ManagedNode):
         self._publish_latency = self.publisher(StageLatency, "stage_latency", qos.COMMAND)
         self._publish_diagnostics = self.publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
         kind, topic = (CompressedImage, "/compressed") if self._compressed else (Image, "")
-        images = self.create_subscription(kind, f"camera/image_raw{topic}", self._on_image, qos.SENSOR)
-        self.made.callback(self.destroy_subscription, images)
         self._inputs = PolledSubscriptions(self)  # read by the planning thread
         self.made.callback(self._inputs.destroy)
         self._inputs.add(CameraInfo, "camera/camera_info", self._on_info, qos.SENSOR)
         self._inputs.add(AppliedAction, "applied_action", self._on_applied, qos.RECENT)
-        self._inputs.add(SafetyStatus, "safety_status", self._on_safety, qos.SENSOR)
-        self._goals = GoalServer(self, bundle, self._on_goal_end)
+        self._goals = GoalServer(self, bundle, self._on_goal_end, self.publisher(Goal, "goal", qos.LATCHED))
         self.made.callback(self._goals.destroy)
+        if self._lock_step:
+            self._inputs.add(Goal, "replay/goal", self._goals.take_recorded, qos.RECENT)
+            self._inputs.add(kind, f"camera/image_raw{topic}", self._on_image, qos.SENSOR)
+        else:
+            self._inputs.add(SafetyStatus, "safety_status", self._on_safety, qos.SENSOR)
+            images = self.create_subscription(kind, f"camera/image_raw{topic}", self._on_image, qos.SENSOR)
+            self.made.callback(self.destroy_subscription, images)
         provider = self._pursuit.model.provider
         self.get_logger().info(f"bundle {self._manifest.name} ({self._manifest.family}) on {provider}")
 
@@ -84,9 +92,13 @@ class WorldModelNode(ManagedNode):
         if self._thread is not None and self._thread.is_alive():
             raise JepaRosError("the planning thread of the last activation has not ended yet: try again")
         self._stop.clear()
+        self._planned = None
+        self._goals.open()
+        if self._lock_step:
+            self._player = LockStep(self, self._inputs, self.published, self._step)
+            return
         self._thread = threading.Thread(target=self._plan_forever, name="planning", daemon=True)
         self._thread.start()
-        self._goals.open()
 
     def deactivate(self) -> None:
         """End the goal in progress; no plan leaves any more."""
@@ -95,6 +107,9 @@ class WorldModelNode(ManagedNode):
             self._goals.close("world_model was deactivated")
         if self._thread is not None:
             self._thread.join(2.0)
+        if self._player is not None:
+            self._player.stop()
+            self._player = None
 
     def close(self) -> None:
         """Stop planning."""
@@ -128,27 +143,35 @@ class WorldModelNode(ManagedNode):
 
     def _plan_forever(self) -> None:
         try:
-            planned: ActiveGoal | None = None
             while not self._stop.is_set():
-                planned = self._plan_next(planned)
+                self._inputs.poll()
+                if self._goals.active is None:
+                    time.sleep(0.01)
+                self._plan_next(0.1)
         except Exception:  # noqa: BLE001 - a node that takes goals and plans no more is the worst case
             traceback.print_exc()
             os._exit(1)
 
-    def _plan_next(self, planned: ActiveGoal | None) -> ActiveGoal | None:
-        """One turn; returns the goal that the planner is set to."""
-        self._inputs.poll()
-        goal = self._goals.active
-        if goal is None or goal.ended.is_set():
+    def _step(self, player: LockStep, _clock: float) -> None:
+        """One step of a lock-step replay: a goal, where one comes, and then the message."""
+        player.hear(["replay/goal"])
+        self._plan_next(0.0)
+        player.hear()
+        self._plan_next(0.0)
+
+    def _plan_next(self, timeout: float) -> None:
+        """Set the planner to the active goal, and plan from the next frame that is due within `timeout` s."""
+        goal, planned = self._goals.active, self._planned
+        self._planned = None if goal is None or goal.ended.is_set() else goal
+        if self._planned is None or goal is None:
             if planned is not None:
                 self._pursuit.end()
-            time.sleep(0.01)
-            return None
+            return
         if goal is not planned:
             if planned is None:
                 self._frames.forget()
             self._pursuit.begin(goal.identity, goal.latent, fresh=planned is None)
-        found = self._frames.wait(self._pursuit.cadence.due, timeout=0.1)
+        found = self._frames.wait(self._pursuit.cadence.due, timeout)
         if found is not None:
             try:
                 self._plan_once(goal, *found)
@@ -156,22 +179,23 @@ class WorldModelNode(ManagedNode):
                 self._refuse(goal, f"camera image refused: {error}")
             except JepaRosError as error:
                 self._refuse(goal, str(error))
-        return goal
 
     def _refuse(self, goal: ActiveGoal, why: str) -> None:
         self.get_logger().error(why)
         array = diagnostic("world_model", "error", why, {})
         array.header.stamp = self.get_clock().now().to_msg()
         self._publish_diagnostics(array)
-        goal.end(False, why)
+        if not self._lock_step:  # a replay goes on with the next frame
+            goal.end(False, why)
 
     def _plan_once(self, goal: ActiveGoal, message: Image | CompressedImage, at: float) -> None:
         """Plan from a frame, and publish."""
-        self._inputs.poll()
+        if not self._lock_step:
+            self._inputs.poll()
         taken, began = self._now(), time.perf_counter()
         image = image_view(message)
         decode_s = time.perf_counter() - began
-        found = self._pursuit.pursue(image, at, self._now, self._lens)
+        found = self._pursuit.pursue(image, at, None if self._lock_step else self._now, self._lens)
         if found.restarted:
             self.get_logger().warning(f"{found.restarted}: the history starts anew", throttle_duration_sec=2.0)
         if goal.ended.is_set() or self._stop.is_set():
@@ -180,16 +204,16 @@ class WorldModelNode(ManagedNode):
         goal.surprise = step.surprise or 0.0
         if found.chunk is not None and step.plan is not None:
             goal.plans, goal.iterations = goal.plans + 1, step.plan.iterations
-            self._send(found)
+            self._send(found, message.header.stamp)
         self._report(found, message.header.stamp, taken - at, decode_s + found.prepare_ms * 1e-3, self._now() - at)
         goal.judge(float("inf") if step.energy_now is None else step.energy_now, at)
 
-    def _send(self, found: Pursued) -> None:
+    def _send(self, found: Pursued, observed: Any) -> None:
         plan, message = found.step.plan, ActionChunk(units=list(self._manifest.action.units))
         if plan is None or found.chunk is None:
             return
         fill_chunk(message, found.chunk)
-        message.header.frame_id = self._manifest.action.frame
+        message.header.frame_id, message.observed = self._manifest.action.frame, observed
         message.energy, message.surprise = float(plan.energy), float(found.step.surprise or 0.0)
         message.iterations, message.stopped = plan.iterations, plan.stopped
         self._publish_plan(message)

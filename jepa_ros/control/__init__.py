@@ -2,6 +2,7 @@
 
 from jepa_ros.control.autostart import AutoStart
 from jepa_ros.control.controller import JointController, Tick
+from jepa_ros.control.grid import TickGrid
 from jepa_ros.control.plans import PlanFollower
 
-__all__ = ["AutoStart", "JointController", "PlanFollower", "Tick"]
+__all__ = ["AutoStart", "JointController", "PlanFollower", "Tick", "TickGrid"]

@@ -1,0 +1,93 @@
+"""A recording through the nodes that run the robot. What they command goes to shadow topics and never to a robot.
+
+ros2 launch jepa_ros replay.launch.py bag:=PATH            (jepa-launch where ROS's launch is not installed)
+
+rate:=0 plays in lock-step, so that two replays plan alike bit for bit. With bag:="" nothing is played here: start
+`ros2 bag play --clock` yourself.
+"""
+
+from launch.actions import DeclareLaunchArgument, GroupAction, RegisterEventHandler, Shutdown
+from launch.conditions import IfCondition
+from launch.event_handlers import OnProcessExit
+from launch.substitutions import EqualsSubstitution, LaunchConfiguration, NotEqualsSubstitution, PathJoinSubstitution
+from launch_ros.actions import LifecycleNode, Node, PushRosNamespace
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
+
+from launch import LaunchDescription
+
+SHARE = FindPackageShare("jepa_ros")
+
+ARGUMENTS = [
+    DeclareLaunchArgument(
+        "bag", description="rosbag2 folder, or an .mcap, .db3 or ROS 1 .bag file; empty plays nothing"
+    ),
+    DeclareLaunchArgument(
+        "bundle",
+        default_value=PathJoinSubstitution([SHARE, "bundles", "default"]),
+        description="folder of the world model's bundle",
+    ),
+    DeclareLaunchArgument("robot", default_value="go2", description="name of a shipped robot, or path of a robot YAML"),
+    DeclareLaunchArgument("rate", default_value="1.0", description="bag seconds a second; 0 plays in lock-step"),
+    DeclareLaunchArgument(
+        "goal",
+        default_value="",
+        description="name in the bundle, image, BAG@12.5s; empty: the bag's, else its last frame",
+    ),
+    DeclareLaunchArgument("out", default_value="", description="folder of the report; empty: replays/<bag>"),
+    DeclareLaunchArgument("namespace", default_value="", description="namespace of every node"),
+    DeclareLaunchArgument(
+        "params_file",
+        default_value=PathJoinSubstitution([SHARE, "config", "sim.yaml"]),
+        description="parameters of the nodes",
+    ),
+    DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn or error"),
+]
+SHADOWS = [(name, f"shadow/{name}") for name in ("joint_commands", "applied_action", "safety_status")]
+
+
+def generate_launch_description() -> LaunchDescription:
+    params_file = LaunchConfiguration("params_file")
+    lock_step = ParameterValue(EqualsSubstitution(LaunchConfiguration("rate"), "0"), value_type=bool)
+    common = {
+        "package": "jepa_ros",
+        "output": "screen",
+        "ros_arguments": ["--log-level", LaunchConfiguration("log_level")],
+    }
+    clocked = {"use_sim_time": True}
+    joint_command = LifecycleNode(
+        executable="joint_command",
+        name="joint_command",
+        namespace="",
+        parameters=[params_file, {"robot": LaunchConfiguration("robot"), "lock_step": lock_step}, clocked],
+        remappings=SHADOWS,
+        **common,
+    )
+    world_model = LifecycleNode(
+        executable="world_model",
+        name="world_model",
+        namespace="",
+        parameters=[params_file, {"bundle": LaunchConfiguration("bundle"), "lock_step": lock_step}, clocked],
+        # What the robot really did stands in the bag; the shadow's safety must not end the bag's goals.
+        remappings=[("safety_status", "shadow/safety_of_nobody")],
+        **common,
+    )
+    player = Node(
+        executable="player",
+        name="player",
+        parameters=[
+            {
+                "bag": LaunchConfiguration("bag"),
+                "bundle": LaunchConfiguration("bundle"),
+                "robot": LaunchConfiguration("robot"),
+                "goal": LaunchConfiguration("goal"),
+                "out": LaunchConfiguration("out"),
+                "rate": ParameterValue(LaunchConfiguration("rate"), value_type=float),
+            }
+        ],
+        condition=IfCondition(NotEqualsSubstitution(LaunchConfiguration("bag"), "")),
+        **common,
+    )
+    ends = RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[Shutdown(reason="the bag is over")]))
+    nodes = GroupAction([PushRosNamespace(LaunchConfiguration("namespace")), joint_command, world_model, player])
+    return LaunchDescription([*ARGUMENTS, ends, nodes])

@@ -77,8 +77,12 @@ def check_parity(
     expected: Array,
     tolerance: float = TOLERANCE,
     batches: Sequence[int] = (1,),
+    what: str = "given",
 ) -> float:
     """Run the file on ONNX Runtime's CPU provider and compare, on the whole batch and on its first rows.
+
+    Args:
+        what: which inputs these are, for the message.
 
     Returns:
         The largest relative error seen.
@@ -93,6 +97,7 @@ def check_parity(
         worst = max(worst, relative_error(np.asarray(found), np.asarray(expected[:rows])))
     if not worst <= tolerance:
         raise BundleError(
-            f"export: {path.name} differs from PyTorch by {worst:.1e} relative, more than {tolerance:.0e}; not written"
+            f"export: {path.name} differs from PyTorch by {worst:.1e} relative on {what} inputs, more than "
+            f"{tolerance:.0e}; not written"
         )
     return worst

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jepa_ros.bundle.manifest import Manifest, read_manifest
+from jepa_ros.bundle.loader import sha256
+from jepa_ros.bundle.manifest import MANIFEST_NAME, Manifest, read_manifest
 from jepa_ros.errors import JepaRosError
 
 
@@ -19,7 +20,8 @@ def write_model_card(bundle: Path, training: Path, evaluation: Path | None = Non
         evaluation: JSON of `jepa_ros_simulation.evaluate`; None says that it has not been evaluated.
 
     Raises:
-        JepaRosError: a file that is missing or holds something else.
+        JepaRosError: a file that is missing or holds something else, or an evaluation that does not measure this
+            bundle as it is: of another one, with planner settings of its own, or on chosen tasks.
     """
     manifest = read_manifest(bundle)
     recipe = _read(training / "recipe.json", json.loads)
@@ -29,7 +31,10 @@ def write_model_card(bundle: Path, training: Path, evaluation: Path | None = Non
         raise JepaRosError(
             f"model card: {training / 'log.jsonl'} holds no held-out figures; train until the first checkpoint"
         )
-    drives = _read(evaluation, json.loads) if evaluation is not None else None
+    drives = None
+    if evaluation is not None:
+        drives = _read(evaluation, json.loads)
+        _check_provenance(drives, evaluation, bundle)
     card = "\n".join(
         [*_head(manifest), *_recipe(recipe, figures), *_figures(figures["held_out"]), *_drives(drives), *_limits()]
     )
@@ -45,6 +50,28 @@ def _read(path: Path, parse: Any) -> Any:
         raise JepaRosError(f"model card: {path} cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise JepaRosError(f"model card: {path} is not the JSON it should be ({error})") from error
+
+
+def _check_provenance(found: Any, path: Path, bundle: Path) -> None:
+    """Refuse an evaluation whose figures would not be this bundle's; one from before a field was kept passes it."""
+    if not isinstance(found, dict):
+        raise JepaRosError(
+            f"model card: {path} is not an evaluation; write it with jepa_ros_simulation.evaluate --json"
+        )
+    measured, own = found.get("manifest_sha256"), sha256(bundle / MANIFEST_NAME)
+    if measured is not None and measured != own:
+        raise JepaRosError(
+            f"model card: {path} is of another bundle ({MANIFEST_NAME} sha256 {str(measured)[:12]}, {bundle} has "
+            f"{own[:12]}); evaluate this one"
+        )
+    if found.get("planner"):
+        raise JepaRosError(
+            f"model card: {path} was measured with planner settings {json.dumps(found['planner'])} instead of the "
+            "bundle's; evaluate it without --planner"
+        )
+    tasks = found.get("tasks")
+    if tasks is not None and not (isinstance(tasks, dict) and tasks.get("source") == "drawn"):
+        raise JepaRosError(f"model card: {path} is of chosen goals, not of drawn ones; evaluate without --goals")
 
 
 def _head(manifest: Manifest) -> list[str]:
@@ -95,6 +122,7 @@ def _recipe(recipe: dict[str, Any], figures: dict[str, Any]) -> list[str]:
 
 def _figures(held_out: dict[str, Any]) -> list[str]:
     model, copy_last = held_out["open_loop"]["model"], held_out["open_loop"]["copy_last"]
+    last = len(model)  # 8, or fewer where the held-out runs are short
     rows = {
         "standard deviation of the latent": f"{held_out['std']:.2f}",
         "effective rank": f"{held_out['effective_rank']:.1f}",
@@ -103,7 +131,7 @@ def _figures(held_out: dict[str, Any]) -> list[str]:
         ),
         "Spearman, latent distance against pose distance": f"{held_out['spearman']:.2f}",
         "prediction error at step 1, copying the last latent": f"{model[0]:.4f}, {copy_last[0]:.4f}",
-        "prediction error at step 8, copying the last latent": f"{model[-1]:.4f}, {copy_last[-1]:.4f}",
+        f"prediction error at step {last}, copying the last latent": f"{model[-1]:.4f}, {copy_last[-1]:.4f}",
     }
     return ["## Figures on held-out runs", "", *_table(rows)]
 

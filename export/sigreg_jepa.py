@@ -5,7 +5,6 @@ The encoder takes uint8 pixels and the predictor SI units already in PyTorch, so
 
 from __future__ import annotations
 
-import math
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from jepa_ros.bundle.loader import ENCODER, GOALS, GOLDEN, PREDICTOR, load_bundle, write_manifest
 from jepa_ros.bundle.manifest import (
@@ -34,6 +32,7 @@ from jepa_ros.errors import BundleError
 from jepa_ros.world_model import OnnxWorldModel
 from jepa_ros_export.calibration import Distance, Float32, arrival_energy, encode, latent_distance, surprise
 from jepa_ros_export.graphs import TOLERANCE, check_parity, evaluate, write_graph
+from jepa_ros_export.probes import Probes, image_probes, predictor_probes, value_probes
 from jepa_ros_training.checkpoint import load_average
 from jepa_ros_training.dataset import Runs
 from jepa_ros_training.model import WorldModel
@@ -41,8 +40,7 @@ from jepa_ros_training.value import ValueHead, load_value
 
 FAMILY = "sigreg_jepa"
 VALUE = "heads/value.onnx"
-HEAD_MOUNT = Mount(x=0.32, z=0.06)
-_GOLDEN_BATCH = 8
+_GOLDEN_BATCH, _GOLDEN_RANDOM = 8, 2
 
 
 @dataclass(frozen=True)
@@ -51,24 +49,25 @@ class Export:
 
     Attributes:
         checkpoint: of `jepa_ros_training.train`; the averaged weights are taken.
-        value: of `jepa_ros_training.value`; None leaves the head out, and the energy is then the latent distance.
         out: the bundle's folder; one that is there already is replaced once the new one is complete.
+        fov_rad: horizontal field of view, after the crop, of the camera that the runs were recorded with; mount: where
+            it sat.
+        value: of `jepa_ros_training.value`; None leaves the head out, and the energy is then the latent distance.
         name, source, licence: as in the manifest.
         goals: folder of PNG views that become named goals.
         cost: "value" or "latent", what the planner's energy is.
-        fov_rad, mount: of the camera that the runs were recorded with.
     """
 
     checkpoint: Path
     out: Path
+    fov_rad: float
+    mount: Mount
     value: Path | None = None
     name: str = "default"
-    source: str = "trained by jepa_ros_training on runs of the simulated Go2"
+    source: str = "trained by jepa_ros_training on recorded runs"
     licence: str = "Apache-2.0"
     goals: Path | None = None
     cost: str = "value"
-    fov_rad: float = math.pi / 2
-    mount: Mount = HEAD_MOUNT
 
 
 def export(request: Export, held_out: Runs) -> dict[str, float]:
@@ -82,8 +81,9 @@ def export(request: Export, held_out: Runs) -> dict[str, float]:
         The largest relative error of each graph against PyTorch.
 
     Raises:
-        JepaRosError: a checkpoint that is not one of this family.
-        BundleError: a graph differs from PyTorch, or `out` holds something that is not a bundle.
+        JepaRosError: a checkpoint that is not one of this family, or held-out runs too short for a prediction.
+        BundleError: a graph differs from PyTorch, there are no goal views where they should be, or `out` holds
+            something that is not a bundle.
     """
     model = load_average(request.checkpoint)
     head = load_value(request.value) if request.value is not None else None
@@ -93,16 +93,18 @@ def export(request: Export, held_out: Runs) -> dict[str, float]:
         raise BundleError(
             f"export: {request.value} is for latents of {head.config.latent}, the model has {model.config.latent}"
         )
+    held_out.need(model.config.context + 1, "held-out runs")
+    views = _goal_views(request.goals)
     _refuse_other_folders(request.out)
     request.out.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{request.out.name}.", dir=request.out.parent))
     try:
         latents = encode(model, held_out)
         errors = _write_graphs(model, head, held_out, latents, partial)
-        if request.goals is not None:
+        if views:
             (partial / GOALS).mkdir()
-            for view in sorted(request.goals.glob("*.png")):
-                shutil.copy(view, partial / GOALS / view.name)
+        for view in views:
+            shutil.copy(view, partial / GOALS / view.name)
         write_manifest(partial, _manifest(request, model, head, held_out, latents))
         OnnxWorldModel(load_bundle(partial))
         partial.chmod(0o755)
@@ -120,34 +122,56 @@ def _refuse_other_folders(out: Path) -> None:
         raise BundleError(f"export: {out} exists and is not a bundle; choose another --out or remove it")
 
 
+def _goal_views(folder: Path | None) -> list[Path]:
+    """The PNGs of a folder of goals; a misspelt folder must not become a bundle without goals."""
+    if folder is None:
+        return []
+    views = sorted(folder.glob("*.png"))
+    if not views:
+        has = "holds no .png views" if folder.is_dir() else "is no folder"
+        raise BundleError(f"export: --goals {folder} {has}; write some with `python -m jepa_ros_simulation.views`")
+    return views
+
+
 def _write_graphs(
     model: WorldModel, head: ValueHead | None, runs: Runs, latents: Float32, folder: Path, tolerance: float = TOLERANCE
 ) -> dict[str, float]:
-    """Graphs and golden.npz; returns the error of each graph."""
-    context = model.config.context
-    begin = np.linspace(0, len(runs.starts(context)) - 1, _GOLDEN_BATCH).astype(int)
-    rows = runs.starts(context)[begin][:, None] + np.arange(context)
-    image = torch.from_numpy(runs.images[rows[:, -1]])
-    past, action = torch.from_numpy(latents[rows]), torch.from_numpy(runs.actions[rows])
-    graphs: list[tuple[str, torch.nn.Module, dict[str, Tensor], str]] = [
-        (ENCODER, model.encoder, {"image": image}, "latent"),
-        (PREDICTOR, model.predictor, {"latent": past, "action": action}, "next"),
+    """Graphs and golden.npz; returns the largest error of each graph."""
+    config, rng = model.config, np.random.default_rng(0)
+    starts = runs.starts(config.context)
+    begin = starts[np.linspace(0, len(starts) - 1, _GOLDEN_BATCH).astype(int)]
+    rows = begin[:, None] + np.arange(config.context)
+    low, high = np.array(config.action_low, np.float32), np.array(config.action_high, np.float32)
+    past = latents[rows]
+    graphs: list[tuple[str, torch.nn.Module, Probes, str]] = [
+        (ENCODER, model.encoder, image_probes(runs.images[rows[:, -1]], rng), "latent"),
+        (PREDICTOR, model.predictor, predictor_probes(past, runs.actions[rows], latents, low, high, rng), "next"),
     ]
     if head is not None:
-        graphs.append((VALUE, head, {"latent": past[:, -1], "goal": past[:, -1].flip(0)}, "value"))
-    golden = {"image": image.numpy(), "context": past.numpy(), "action": action.numpy()}
-    errors = {}
-    for name, module, inputs, output in graphs:
-        expected = evaluate(module, inputs)
-        write_graph(module, inputs, output, folder / name)
-        errors[name] = check_parity(folder / name, inputs, output, expected, tolerance)
-        if name == VALUE:
-            golden |= {f"head_value_{part}": tensor.numpy() for part, tensor in inputs.items()}
-            golden["head_value_output"] = expected
-        else:
-            golden[output] = expected
+        graphs.append((VALUE, head, value_probes(past[:, -1], latents, rng), "value"))
+    golden, errors = {}, {}
+    for name, module, probes, output in graphs:
+        write_graph(module, probes.recorded, output, folder / name)
+        kept: dict[str, list[Float32]] = {}
+        errors[name] = 0.0
+        for what, inputs in probes.groups().items():
+            expected = evaluate(module, inputs)
+            found = check_parity(folder / name, inputs, output, expected, tolerance, what=what)
+            errors[name] = max(errors[name], found)
+            # Random rows do not compress, and two say as much as eight.
+            count = _GOLDEN_RANDOM if what == "random" else len(expected)
+            for part, array in (*((part, tensor.numpy()) for part, tensor in inputs.items()), (output, expected)):
+                kept.setdefault(part, []).append(array[:count])
+        golden |= {_golden_name(name, part, output): np.concatenate(arrays) for part, arrays in kept.items()}
     np.savez_compressed(folder / GOLDEN, **golden)
     return errors
+
+
+def _golden_name(graph: str, tensor: str, output: str) -> str:
+    """What golden.npz calls a tensor of a graph."""
+    if graph == VALUE:
+        return f"head_value_{'output' if tensor == output else tensor}"
+    return "context" if (graph, tensor) == (PREDICTOR, "latent") else tensor
 
 
 def _manifest(request: Export, model: WorldModel, head: ValueHead | None, runs: Runs, latents: Float32) -> Manifest:

@@ -2,7 +2,8 @@
 
 A run file is one unbroken episode, `run_00000.npz`: images uint8 `[N, h, w, 3]` (already through the camera
 preprocessing), actions float32 `[N, 3]` (vx m/s, vy m/s, wz rad/s; row i was applied from frame i to frame i + 1),
-poses float32 `[N, 3]` (x m, y m, yaw rad; the simulator's truth, for diagnostics only) and step_s.
+poses float32 `[N, 3]` (x m, y m, yaw rad; the simulator's truth, for diagnostics only), step_s, and the camera's
+horizontal_fov_rad and camera_mount `[4]` (x, y, z in m from base_link, rad nose-down).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import typer
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from jepa_ros_simulation.dog import DogSim
+from jepa_ros_simulation.dog import HEAD_CAMERA_FOV_RAD, HEAD_CAMERA_MOUNT_M, DogSim
 from jepa_ros_simulation.rooms import Room
 from jepa_ros_simulation.walker import Walker
 
@@ -80,6 +81,8 @@ def explore(walker: Walker, room: Room, steps: int, rng: np.random.Generator) ->
         "actions": np.array(actions, np.float32),
         "poses": np.array(poses, np.float32),
         "step_s": np.float64(STEP_S),
+        "horizontal_fov_rad": np.float64(HEAD_CAMERA_FOV_RAD),
+        "camera_mount": np.array([*HEAD_CAMERA_MOUNT_M, 0.0]),
     }
 
 

@@ -22,6 +22,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from jepa_ros.bundle.loader import sha256
+from jepa_ros.bundle.manifest import MANIFEST_NAME, read_manifest
 from jepa_ros.errors import JepaRosError
 from jepa_ros_simulation.collect import STEP_S
 from jepa_ros_simulation.controllers import Controller, NoOp, Oracle, PlannerProcess, RandomWalk
@@ -57,8 +59,8 @@ class Job:
 
 
 def run_episode(walker: Walker, controller: Controller, task: Task, number: int) -> dict[str, Any]:
-    """One episode; returns its row: start, goal, 5 Hz poses and actions, end errors, success, whether it fell or
-    touched."""
+    """One episode; returns its row: start, goal, 5 Hz poses and actions, end errors, success, whether it fell, whether
+    it touched anything (looked at on every tick of the walking policy, 50 Hz)."""
     goal_image = walker.goal_view(*task.goal)
     walker.start(*task.start)
     controller.begin(goal_image, task.goal, number)
@@ -75,7 +77,8 @@ def run_episode(walker: Walker, controller: Controller, task: Task, number: int)
             if step >= steps - held:
                 last_second.append(walker.sim.pose())
             walker.drive(action, walker.tick_s)
-        touched |= walker.sim.status().collision
+            # Every tick: a brush against a table leg is over long before the next image.
+            touched = touched or walker.sim.status().collision
         action = following
     poses.append(walker.sim.pose())
     last_second.append(poses[-1])
@@ -146,8 +149,19 @@ def evaluate(
     workers: int,
     yardsticks: tuple[str, ...],
     overrides: dict[str, Any],
+    source: dict[str, Any],
 ) -> dict[str, Any]:
-    """Evaluate the bundle and the yardsticks on the valid ones among `tasks`."""
+    """Evaluate the bundle and the yardsticks on the valid ones among `tasks`.
+
+    Args:
+        source: where the tasks are from; kept in the result beside the manifest's hash and the planner's overrides, so
+            that figures can be told to be of this bundle as it is.
+
+    Raises:
+        JepaRosError: a bundle that is refused; said before the first episode where its manifest cannot be read.
+    """
+    read_manifest(bundle)
+    manifest_hash = sha256(bundle / MANIFEST_NAME)
     valid = [(number, task) for number, task in enumerate(tasks) if task.invalid is None]
     results: dict[str, Any] = {}
     for kind in ("world_model", *yardsticks):
@@ -162,7 +176,9 @@ def evaluate(
         "room": room,
         "seed": seed,
         "bundle": bundle.name,
+        "manifest_sha256": manifest_hash,
         "planner": overrides,
+        "tasks": source,
         "plan_ms": {"p50": float(np.percentile(plan_ms, 50)), "p99": float(np.percentile(plan_ms, 99))}
         if plan_ms
         else None,
@@ -208,15 +224,24 @@ def main(
     try:
         if goals is not None:
             tasks, rejected = read_tasks(goals, Room(room)), None
+            source = {"source": "file", "file": str(goals), "sha256": sha256(goals)}
         else:
             tasks, rejected = sample_tasks(Room(room), episodes, seed)
+            source = {"source": "drawn", "seed": seed}
             console.print(f"drawn {len(tasks)} tasks; {rejected:.1%} of draws rejected (in collision or way blocked)")
         for number, task in enumerate(tasks):
             if task.invalid:
                 console.print(f"task {number} is invalid and not counted: {task.invalid}")
         chosen = YARDSTICKS if baselines else ()
         result = evaluate(
-            tasks, bundle, room=room, seed=seed, workers=workers, yardsticks=chosen, overrides=json.loads(planner)
+            tasks,
+            bundle,
+            room=room,
+            seed=seed,
+            workers=workers,
+            yardsticks=chosen,
+            overrides=json.loads(planner),
+            source=source,
         )
     except (JepaRosError, json.JSONDecodeError) as error:
         console.print(f"[red]evaluate: {error}[/red]")

@@ -49,15 +49,21 @@ def rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) ->
 def open_loop_errors(
     model: WorldModel, runs: Runs, latents: NDArray[np.float32], count: int = 1000
 ) -> dict[str, list[float]]:
-    """Mean squared error of rollouts by horizon 1…8, beside copying the last latent."""
+    """Mean squared error of rollouts by horizon, beside copying the last latent; 1…8, or as far as the runs go.
+
+    Raises:
+        JepaRosError: no run is long enough for one prediction.
+    """
     context = model.config.context
-    starts = runs.starts(context + _HORIZON)
+    runs.need(context + 1, "open-loop errors")
+    horizon = min(_HORIZON, int(runs.length.max()) - context)
+    starts = runs.starts(context + horizon)
     starts = starts[np.linspace(0, len(starts) - 1, min(count, len(starts))).astype(int)]
-    rows = starts[:, None] + np.arange(context + _HORIZON)
+    rows = starts[:, None] + np.arange(context + horizon)
     z, a = torch.from_numpy(latents[rows]), torch.from_numpy(runs.actions[rows])
     device = next(model.parameters()).device
     with torch.inference_mode():
-        predicted = model.rollout(z[:, :context].to(device), a[:, : context - 1 + _HORIZON].to(device)).cpu()
+        predicted = model.rollout(z[:, :context].to(device), a[:, : context - 1 + horizon].to(device)).cpu()
     seen, last = z[:, context:], z[:, context - 1 : context]
     return {
         "model": [float(e) for e in ((predicted - seen) ** 2).mean((0, 2))],
@@ -66,7 +72,11 @@ def open_loop_errors(
 
 
 def diagnose(model: WorldModel, runs: Runs, seed: int = 0) -> dict[str, object]:
-    """Spread, effective rank, linear probe of pose, rank agreement of latent and true distance, open-loop error."""
+    """Spread, effective rank, linear probe of pose, rank agreement of latent and true distance, open-loop error.
+
+    Raises:
+        JepaRosError: no run is long enough for one prediction.
+    """
     latents = encode_all(model, runs.images)
     x, y, yaw = runs.poses.astype(np.float64).T
     rng = np.random.default_rng(seed)
@@ -74,8 +84,7 @@ def diagnose(model: WorldModel, runs: Runs, seed: int = 0) -> dict[str, object]:
     truth = np.stack([x, y, np.sin(yaw), np.cos(yaw)], 1)
     r2 = linear_r2(latents[shuffled], truth[shuffled])
     # Pairs up to 40 steps apart in one run: the distances that planning has to rank.
-    begin = rng.choice(runs.starts(41), 2000)
-    end = begin + rng.integers(1, 41, len(begin))
+    begin, end = runs.pairs(rng)
     apart = ((latents[begin] - latents[end]) ** 2).mean(1).astype(np.float64)
     turned = np.abs((yaw[begin] - yaw[end] + np.pi) % (2 * np.pi) - np.pi)
     true = np.hypot(x[begin] - x[end], y[begin] - y[end]) + turned

@@ -14,8 +14,13 @@ def sigreg(
     Sketched isotropic Gaussian regularisation (LeJEPA, Balestriero and LeCun 2025, section 4): for each direction the
     squared difference between the empirical characteristic function and exp(−t²/2), integrated over t in [0, reach]
     under that same Gaussian weight. Not multiplied by N, so the weight it is given does not depend on the batch size.
+
+    Args:
+        slices: directions drawn; knots: points t at which the functions are compared, evenly up to `reach`.
+        generator: a CPU generator, None for PyTorch's own. Directions are drawn on the CPU wherever the latents are:
+            that generator's state is what a checkpoint keeps.
     """
-    directions = torch.randn(latents.shape[1], slices, generator=generator, device=latents.device)
+    directions = torch.randn(latents.shape[1], slices, generator=generator).to(latents.device)
     projected = latents.float() @ (directions / directions.norm(dim=0))
     t = torch.linspace(reach / knots, reach, knots, device=latents.device)
     gaussian = torch.exp(-t * t / 2)

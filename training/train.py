@@ -3,6 +3,7 @@
 Encoder and predictor learn together: squared error over a self-fed rollout of several steps, gradients through both
 sides (no teacher, no stop-gradient), plus SIGReg against collapse. Several rollouts start in each window, so that every
 encoded frame is the target of many predictions. Resumable: a checkpoint holds everything, and is replaced atomically.
+Random numbers come from CPU generators on every device, so that what is drawn after a resume is what would have been.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import math
 import os
 import time
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,42 +24,28 @@ from torch import Tensor
 
 from jepa_ros.errors import JepaRosError
 from jepa_ros_training.checkpoint import read_state, write_atomically
-from jepa_ros_training.dataset import Runs, read_runs
+from jepa_ros_training.dataset import Runs, read_split
 from jepa_ros_training.diagnostics import diagnose
 from jepa_ros_training.losses import prediction_error, sigreg, vicreg
 from jepa_ros_training.model import ModelConfig, WorldModel
 from jepa_ros_training.precision import autocast
+from jepa_ros_training.recipe import HOLD_OUT, Recipe
 from jepa_ros_training.warm_start import load_weights
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How to train. `minutes` or `frames` (frame passes) is the length of the schedule; exactly one is set.
-    `start_from` names the checkpoint or bundle whose weights were the first."""
-
-    minutes: float | None = None
-    frames: int | None = None
-    batch: int = 64
-    window: int = 16
-    horizon: int = 8
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
-    warm_up: int = 100
-    regulariser: str = "sigreg"
-    regulariser_weight: float = 3.0
-    ema: float = 0.998
-    seed: int = 0
-    start_from: str | None = None
-
-
 class Trainer:
-    """One training run: model, optimiser, averaged weights and random states, saved and restored together."""
+    """One training run: model, optimiser, averaged weights and random states, saved and restored together.
+
+    Raises:
+        JepaRosError: a recipe without one length, or runs of which none reaches its window.
+    """
 
     def __init__(
         self, runs: Runs, config: ModelConfig, recipe: Recipe, device: str, start: WorldModel | None = None
     ) -> None:
         if (recipe.minutes is None) == (recipe.frames is None):
             raise JepaRosError("training: give the length either in minutes or in frames, not both")
+        runs.need(recipe.window, "training runs")
         torch.manual_seed(recipe.seed)
         self.runs, self.recipe, self.device = runs, recipe, device
         self.model = (start or WorldModel(config)).to(device)
@@ -134,6 +120,7 @@ class Trainer:
         """Write everything needed to go on, atomically."""
         state = {
             "config": self.model.config.as_dict(),
+            "recipe": self.recipe.as_dict(),
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -148,13 +135,14 @@ class Trainer:
         """Go on from a checkpoint.
 
         Raises:
-            JepaRosError: the checkpoint is of another model.
+            JepaRosError: the checkpoint is of another model, or was trained by another recipe.
         """
         state = read_state(path)
         if state.get("config") != self.model.config.as_dict():
             raise JepaRosError(
-                f"checkpoint {path}: it is of a model with other sizes, {state['config']}; use another --out"
+                f"checkpoint {path}: it is of a model with other sizes, {state.get('config')}; use another --out"
             )
+        self.recipe.check_same(state.get("recipe", {}), path)
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -164,7 +152,13 @@ class Trainer:
 
 
 def train(trainer: Trainer, out: Path, held_out: Runs, save_every_s: float = 180.0) -> None:
-    """Run to the end of the schedule, logging JSON lines and saving checkpoints."""
+    """Run to the end of the schedule, logging JSON lines and saving checkpoints.
+
+    Raises:
+        JepaRosError: no held-out run is long enough for a prediction (said before training, not after), or the loss is
+            not finite.
+    """
+    held_out.need(trainer.model.config.context + 1, "held-out runs")
     checkpoint, log = out / "checkpoint.pt", out / "log.jsonl"
     columns = [
         TextColumn("training"),
@@ -207,7 +201,7 @@ def main(
     start_from: Annotated[
         Path | None, typer.Option(help="checkpoint or bundle whose weights to begin with, under a new schedule")
     ] = None,
-    hold_out: Annotated[int, typer.Option(min=1, help="the last runs, kept for diagnostics")] = 20,
+    hold_out: Annotated[int, typer.Option(min=1, help="the last runs, kept for diagnostics")] = HOLD_OUT,
     seed: Annotated[int, typer.Option(help="of weights and batches")] = 0,
     compiled: Annotated[
         bool, typer.Option("--compile", help="compile the encoder; a third faster on a CPU, needs gcc")
@@ -223,6 +217,7 @@ def main(
     try:
         if regulariser not in ("sigreg", "vicreg"):
             raise JepaRosError(f"--regulariser {regulariser}: must be sigreg or vicreg")
+        runs, held_out = read_split(data, hold_out)
         recipe = Recipe(
             minutes=minutes,
             frames=frames,
@@ -232,17 +227,19 @@ def main(
             regulariser_weight=weight,
             seed=seed,
             start_from=None if start_from is None else str(start_from),
+            data=runs.identity(),
+            held_out=held_out.names,
         )
         device = "cuda" if torch.cuda.is_available() else "cpu"
         start = None if start_from is None else load_weights(start_from)
-        trainer = Trainer(read_runs(data, slice(0, -hold_out)), ModelConfig(), recipe, device, start)
+        trainer = Trainer(runs, ModelConfig(), recipe, device, start)
         if compiled:
             trainer.model.encoder.compile()
         if resume and (out / "checkpoint.pt").exists():
             trainer.restore(out / "checkpoint.pt")
             typer.echo(f"resuming at iteration {trainer.iteration}")
-        (out / "recipe.json").write_text(json.dumps(recipe.__dict__, indent=1))
-        train(trainer, out, read_runs(data, slice(-hold_out, None)))
+        (out / "recipe.json").write_text(json.dumps(recipe.as_dict(), indent=1))
+        train(trainer, out, held_out)
     except JepaRosError as error:
         typer.echo(f"train: {error}", err=True)
         raise typer.Exit(1) from error

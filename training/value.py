@@ -22,9 +22,10 @@ from torch import Tensor, nn
 
 from jepa_ros.errors import JepaRosError
 from jepa_ros_training.checkpoint import load_average, read_state, write_atomically
-from jepa_ros_training.dataset import Runs, read_runs
+from jepa_ros_training.dataset import Runs, read_split
 from jepa_ros_training.diagnostics import encode_all, rank_correlation
 from jepa_ros_training.model import WorldModel
+from jepa_ros_training.recipe import held_out_of
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,8 @@ def draw(data: Transitions, recipe: ValueRecipe, rng: np.random.Generator) -> tu
     goal = np.where(own, np.minimum(now + ahead, data.last[now]), rng.integers(0, count, recipe.batch))
     dreamt = torch.from_numpy(rng.random(recipe.batch) < recipe.imagined_share)[:, None]
     state = torch.where(dreamt, data.imagined[now], data.seen[now])
-    return state, data.seen[now + 1], data.seen[goal], torch.from_numpy(goal == now)
+    # A run of one frame has no step: it is said to stay where it is, never to go on in the next run.
+    return state, data.seen[np.minimum(now + 1, data.last[now])], data.seen[goal], torch.from_numpy(goal == now)
 
 
 def fit_value(data: Transitions, config: ValueConfig, recipe: ValueRecipe, progress: bool = False) -> ValueHead:
@@ -167,10 +169,12 @@ def fit_value(data: Transitions, config: ValueConfig, recipe: ValueRecipe, progr
 
 
 def rank_agreement(head: ValueHead, runs: Runs, latents: NDArray[np.float32], seed: int = 0) -> float:
-    """Spearman's correlation of the head with pose distance (m + rad), pairs up to 40 steps apart; a diagnostic."""
-    rng = np.random.default_rng(seed)
-    begin = rng.choice(runs.starts(41), 2000)
-    end = begin + rng.integers(1, 41, len(begin))
+    """Spearman's correlation of the head with pose distance (m + rad), pairs up to 40 steps apart; a diagnostic.
+
+    Raises:
+        JepaRosError: no run has two frames.
+    """
+    begin, end = runs.pairs(np.random.default_rng(seed))
     with torch.inference_mode():
         value = head(torch.from_numpy(latents[begin]), torch.from_numpy(latents[end])).numpy().astype(np.float64)
     apart = (runs.poses[begin] - runs.poses[end]).astype(np.float64)
@@ -198,7 +202,9 @@ def main(
     data: Annotated[Path, typer.Option(help="folder of run files")] = Path("data/room0"),
     out: Annotated[Path | None, typer.Option(help="file to write; default: value.pt beside the checkpoint")] = None,
     iterations: Annotated[int, typer.Option(min=1, help="optimiser steps")] = 2500,
-    hold_out: Annotated[int, typer.Option(min=1, help="the last runs, kept for diagnostics")] = 20,
+    hold_out: Annotated[
+        int | None, typer.Option(min=1, help="the last runs, kept for diagnostics; default: those that training kept")
+    ] = None,
     seed: Annotated[int, typer.Option(help="of weights and batches")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads")] = 1,
 ) -> None:
@@ -207,15 +213,16 @@ def main(
     try:
         model = load_average(checkpoint)
         recipe = ValueRecipe(iterations=iterations, seed=seed)
-        data_set = prepare(model, read_runs(data, slice(0, -hold_out)), recipe)
-        head = fit_value(data_set, ValueConfig(latent=model.config.latent), recipe, progress=True)
-        held_out = read_runs(data, slice(-hold_out, None))
+        runs, held_out = read_split(data, held_out_of(checkpoint, hold_out))
+        runs.need(2, "training runs")
+        held_out.need(2, "held-out runs")
+        head = fit_value(prepare(model, runs, recipe), ValueConfig(latent=model.config.latent), recipe, progress=True)
         spearman = rank_agreement(head, held_out, encode_all(model, held_out.images))
         path = out or checkpoint.with_name("value.pt")
         state = {
             "config": head.config.as_dict(),
             "head": head.state_dict(),
-            "recipe": asdict(recipe),
+            "recipe": asdict(recipe) | {"held_out": held_out.names},
             "spearman": spearman,
         }
         write_atomically(state, path)

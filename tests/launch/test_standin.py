@@ -2,41 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import textwrap
+import re
 import time
-from pathlib import Path
 
 import pytest
 
-JEPA_LAUNCH = Path(sys.executable).with_name("jepa-launch")
+from .standin import JEPA_LAUNCH, launch, write
+
 pytestmark = pytest.mark.skipif(not JEPA_LAUNCH.exists(), reason="ROS's own launch is installed")
-HEAD = """
-from launch import LaunchDescription
-from launch.actions import *
-from launch.conditions import IfCondition, UnlessCondition
-from launch.event_handlers import OnProcessExit, OnShutdown
-from launch.substitutions import LaunchConfiguration, PythonExpression, EnvironmentVariable
-from launch_ros.actions import Node, LifecycleNode, PushRosNamespace
-PYTHON = {python!r}
-def generate_launch_description():
-"""
-
-
-def write(folder: Path, body: str, name: str = "test.launch.py") -> Path:
-    path = folder / name
-    path.write_text(HEAD.format(python=sys.executable) + textwrap.indent(textwrap.dedent(body), "    "))
-    return path
-
-
-def launch(*arguments, timeout=60, **environment):
-    line = [str(JEPA_LAUNCH), *map(str, arguments)]
-    return subprocess.run(
-        line, check=False, capture_output=True, text=True, timeout=timeout, env={**os.environ, **environment}
-    )
 
 
 def test_the_simulators_launch_file_tells_its_arguments():
@@ -114,28 +87,27 @@ def test_an_exit_can_end_the_launch_and_the_others_are_stopped(tmp_path):
     assert done.returncode == 0, "what the launch itself stops has not failed"
 
 
-def test_ctrl_c_reaches_every_process_once(tmp_path):
-    child = (
-        "import signal, sys, time\\n"
-        "signal.signal(signal.SIGINT, lambda *_: (print('interrupted', flush=True), sys.exit(0)))\\n"
-        "print('up', flush=True); time.sleep(60)"
-    )
+def test_a_file_knows_its_folder_also_after_including_another(tmp_path):
+    (tmp_path / "inner").mkdir()
+    says = 'LogInfo(msg=["inner is in ", ThisLaunchFileDir(), " ", LaunchConfiguration("a")])'
+    write(tmp_path / "inner", f"return LaunchDescription([{says}])", "inner.launch.py")
     path = write(
         tmp_path,
-        f"""
+        """
+        source = PythonLaunchDescriptionSource([ThisLaunchFileDir(), "/inner/inner.launch.py"])
         return LaunchDescription([
-            ExecuteProcess(cmd=[PYTHON, "-c", "{child}"], name=name) for name in ("a", "b")
+            DeclareLaunchArgument("folder", default_value=ThisLaunchFileDir()),
+            LogInfo(msg=["first ", ThisLaunchFileDir()]),
+            IncludeLaunchDescription(source, launch_arguments=[("a", ["from ", ThisLaunchFileDir()])]),
+            LogInfo(msg=["last ", ThisLaunchFileDir()]),
         ])
         """,
     )
-    with subprocess.Popen([str(JEPA_LAUNCH), str(path)], stdout=subprocess.PIPE, text=True) as running:
-        lines = []
-        while sum(line.endswith("up\n") for line in lines) < 2:
-            lines.append(running.stdout.readline())
-        running.send_signal(signal.SIGINT)
-        rest = running.stdout.read()
-        assert running.wait(20) == 0
-    assert rest.count("] interrupted") == 2
+    done = launch(path)
+    assert done.returncode == 0, done.stderr
+    said = re.findall(r"\[launch\.user\]: (.*)", done.stdout)
+    assert said == [f"first {tmp_path}", f"inner is in {tmp_path / 'inner'} from {tmp_path}", f"last {tmp_path}"]
+    assert f"(default: '{tmp_path}')" in launch(path, "--show-args").stdout
 
 
 def test_respawn_starts_a_dead_process_again(tmp_path):

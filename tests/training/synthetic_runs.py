@@ -9,8 +9,13 @@ import numpy as np
 SIZE = 16
 
 
-def write_runs(folder: Path, count: int = 3, length: int = 30, seed: int = 0, poses: bool = True) -> Path:
-    """Write `count` run files of `length` frames of 16 × 16 pixels; pixel (0, 0) holds the number of the run."""
+def write_runs(
+    folder: Path, count: int = 3, length: int = 30, seed: int = 0, poses: bool = True, **extra: object
+) -> Path:
+    """Write `count` run files of `length` frames of 16 × 16 pixels; pixel (0, 0) holds the number of the run.
+
+    `extra` are further fields of every file.
+    """
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     for run in range(count):
@@ -23,5 +28,5 @@ def write_runs(folder: Path, count: int = 3, length: int = 30, seed: int = 0, po
             images[frame, (row + 1) % SIZE, column, 1] = 200
         images[:, 0, 0] = run
         truth = place if poses else np.full_like(place, np.nan)
-        np.savez(folder / f"run_{run:05d}.npz", images=images, actions=actions, poses=truth, step_s=0.2)
+        np.savez(folder / f"run_{run:05d}.npz", images=images, actions=actions, poses=truth, step_s=0.2, **extra)
     return folder

@@ -3,7 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jepa_ros_training.diagnostics import effective_rank, linear_r2, rank_correlation
+from jepa_ros.errors import JepaRosError
+from jepa_ros_training.dataset import read_runs
+from jepa_ros_training.diagnostics import diagnose, effective_rank, linear_r2, rank_correlation
+from jepa_ros_training.model import ModelConfig, WorldModel
+
+from .synthetic_runs import write_runs
+
+TINY = ModelConfig(image=16, latent=6, channels=(4, 8), hidden=16, width=16, blocks=1)
 
 
 def test_effective_rank_counts_the_directions_in_use():
@@ -26,3 +33,18 @@ def test_rank_correlation_ignores_monotone_changes():
     values = np.random.default_rng(0).standard_normal(500)
     assert rank_correlation(values, np.exp(values)) == pytest.approx(1)
     assert rank_correlation(values, -values) == pytest.approx(-1)
+
+
+@pytest.mark.parametrize(("length", "horizon"), [(60, 8), (11, 8), (7, 4), (4, 1)])
+def test_short_runs_are_looked_at_as_far_as_they_go(tmp_path, length, horizon):
+    found = diagnose(WorldModel(TINY), read_runs(write_runs(tmp_path, length=length)))
+    assert {name: len(errors) for name, errors in found["open_loop"].items()} == {
+        "model": horizon,
+        "copy_last": horizon,
+    }
+    assert -1 <= found["spearman"] <= 1
+
+
+def test_runs_too_short_for_a_prediction_are_refused(tmp_path):
+    with pytest.raises(JepaRosError, match=r"4 frames in a row are needed and the longest run, run_00000\.npz, has 3"):
+        diagnose(WorldModel(TINY), read_runs(write_runs(tmp_path, length=3)))

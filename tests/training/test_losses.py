@@ -18,6 +18,13 @@ def test_sigreg_is_small_on_a_gaussian_and_large_on_a_point():
     assert 0.15 < point < 0.25
 
 
+def test_sigreg_draws_from_the_generator_that_a_checkpoint_keeps_whatever_the_device():
+    """The meta device stands in for a GPU: what is drawn there leaves the CPU's generator as it was."""
+    before = torch.get_rng_state()
+    sigreg(torch.zeros(16, 8, device="meta"))
+    assert not torch.equal(torch.get_rng_state(), before)
+
+
 def test_sigreg_does_not_grow_with_the_batch():
     small, large = sigreg(0.5 * torch.randn(2000, 4)), sigreg(0.5 * torch.randn(20000, 4))
     assert small == pytest.approx(float(large), rel=0.2)

@@ -13,7 +13,7 @@ from jepa_ros_training.precision import autocast, cpu_has_bfloat16
 from jepa_ros_training.train import Recipe, Trainer
 from jepa_ros_training.warm_start import load_weights
 
-from ..export.tiny_models import TINY, trained
+from ..export.tiny_models import TINY, export_of, trained
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def tiny(tmp_path):
 
 
 def test_a_bundle_gives_back_the_weights_it_was_made_from(tiny, tmp_path):
-    family.export(family.Export(tiny.checkpoint, tmp_path / "bundle", cost="latent"), tiny.runs)
+    family.export(export_of(tiny.checkpoint, tmp_path / "bundle", cost="latent"), tiny.runs)
     expected, found = load_average(tiny.checkpoint).state_dict(), load_weights(tmp_path / "bundle", TINY).state_dict()
     assert set(found) == set(expected)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
@@ -38,7 +38,7 @@ def test_training_begins_with_the_weights_given(tiny):
 
 
 def test_a_bundle_of_other_sizes_is_refused_by_its_weight(tiny, tmp_path):
-    family.export(family.Export(tiny.checkpoint, tmp_path / "bundle", cost="latent"), tiny.runs)
+    family.export(export_of(tiny.checkpoint, tmp_path / "bundle", cost="latent"), tiny.runs)
     with pytest.raises(JepaRosError, match=r"weight encoder\.stages\.0\.weight has shape .*, this family has"):
         load_weights(tmp_path / "bundle", ModelConfig())
 

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from jepa_launch import LaunchError
+from jepa_launch.context import FILE_DIR, Context
 from jepa_launch.engine import Engine
 from jepa_launch.share import package_share
 
 
-def load(path: Path) -> Any:
-    """The launch description that a file's `generate_launch_description` returns.
+def load(path: Path, context: Context) -> Any:
+    """The launch description that a file's `generate_launch_description` returns; `ThisLaunchFileDir` is its folder
+    from now on.
 
     Raises:
         LaunchError: no such file, or it uses what the stand-in does not have.
@@ -24,6 +26,7 @@ def load(path: Path) -> Any:
     spec = importlib.util.spec_from_file_location(path.stem.replace(".", "_"), path)
     if spec is None or spec.loader is None:
         raise LaunchError(f"launch file {path}: not a Python file")
+    context.launch_configurations[FILE_DIR] = str(path.resolve().parent)
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -54,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
                 raise LaunchError(f"argument {pair!r}: must be key:=value")
             given[key] = value
         engine = Engine(given)
-        description = load(find(options.file))
+        description = load(find(options.file), engine.context)
         declared = {argument.name: argument for argument in description.arguments()}
         if options.show_args:
             for argument in declared.values():

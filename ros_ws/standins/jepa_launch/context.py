@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jepa_launch.engine import Engine
 
+# Under which name the folder of the launch file being carried out is kept.
+FILE_DIR = "__file_dir"
+
 
 class Context:
     """State of one launch.

@@ -24,7 +24,8 @@ class Engine:
         self.context = Context(self, arguments)
         self.processes: list[Process] = []
         self.handlers: list[Any] = []
-        self._events: queue.Queue[Callable[[], None]] = queue.Queue()
+        # A SimpleQueue: a signal handler may put into it while this very thread is inside one of its methods.
+        self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._timers: list[tuple[float, Callable[[], None]]] = []
         self._pending = 0
         self._shutting_down = False
@@ -91,10 +92,24 @@ class Engine:
         self._events.put(lambda: self.shutdown(f"received {signal.Signals(number).name}"))
 
     def run(self, entity: Any) -> int:
-        """Visit `entity` and stay until nothing runs; 0 if no process failed by itself, else 1."""
+        """Visit `entity` and stay until nothing runs; 0 if no process failed by itself, else 1.
+
+        Every process has ended when this returns or raises: they have sessions of their own, and nobody else would
+        end them.
+        """
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._interrupt)
-        self.visit(entity)
+        # Under nohup a terminal's end is meant to be ignored.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, self._interrupt)
+        try:
+            self.visit(entity)
+            self._loop()
+        finally:
+            self._end_all()
+        return 1 if self._failed else 0
+
+    def _loop(self) -> None:
         while not self._shutting_down and (self._pending or self._timers or not self._events.empty()):
             now = time.monotonic()
             due = [timer for timer in self._timers if timer[0] <= now]
@@ -105,6 +120,9 @@ class Engine:
                 self._events.get(timeout=0.05)()
             except queue.Empty:
                 continue
+
+    def _end_all(self) -> None:
+        """End what still runs, by ever stronger signals."""
         self._shutting_down = True
         for number, patience in ESCALATION:
             alive = [process for process in self.processes if process.running]
@@ -115,4 +133,3 @@ class Engine:
             until = time.monotonic() + patience
             if all([process.wait(max(until - time.monotonic(), 0.01)) for process in alive]):
                 break
-        return 1 if self._failed else 0

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 ESCALATION = ((signal.SIGINT, 5.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
@@ -15,8 +16,14 @@ ESCALATION = ((signal.SIGINT, 5.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)
 
 def say(level: str, who: str, text: str) -> None:
     """A line as `ros2 launch` prints it."""
-    sys.stdout.write(f"[{level}] [{who}]: {text}\n")
-    sys.stdout.flush()
+    write(f"[{level}] [{who}]: {text}\n")
+
+
+def write(text: str) -> None:
+    """Show text, if anybody is there still: a terminal that is gone must not keep processes from being ended."""
+    with suppress(OSError):
+        sys.stdout.write(text)
+        sys.stdout.flush()
 
 
 class Process:
@@ -67,8 +74,7 @@ class Process:
         assert popen.stdout is not None
         for line in popen.stdout:
             if not self._quiet:
-                sys.stdout.write(f"[{self.name}] {line.decode(errors='replace').rstrip()}\n")
-                sys.stdout.flush()
+                write(f"[{self.name}] {line.decode(errors='replace').rstrip()}\n")
         code = popen.wait()
         if code == 0:
             say("INFO", self.name, f"process has finished cleanly [pid {popen.pid}]")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jepa_launch import LaunchError
-from jepa_launch.context import Context
+from jepa_launch.context import FILE_DIR, Context
 from jepa_launch.process import Process, say
 
 from launch.action import Action
@@ -101,11 +101,12 @@ class IncludeLaunchDescription(Action):
         self.source, self.arguments = launch_description_source, list(launch_arguments or [])
 
     def execute(self, context: Context) -> None:
-        description, folder = self.source.load(context)
-        for name, value in self.arguments:
-            context.launch_configurations[context.perform(name)] = context.perform(value)
-        context.launch_configurations["__file_dir"] = folder
+        given = {context.perform(name): context.perform(value) for name, value in self.arguments}
+        outer = context.launch_configurations[FILE_DIR]
+        description = self.source.load(context)
+        context.launch_configurations |= given
         context.engine.visit(description)
+        context.launch_configurations[FILE_DIR] = outer
 
 
 class OpaqueFunction(Action):

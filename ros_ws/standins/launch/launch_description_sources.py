@@ -12,11 +12,10 @@ class PythonLaunchDescriptionSource:
     def __init__(self, launch_file_path: Any) -> None:
         self.location = launch_file_path
 
-    def load(self, context: Context) -> tuple[Any, str]:
+    def load(self, context: Context) -> Any:
         from jepa_launch.command import load
 
-        path = Path(context.perform(self.location))
-        return load(path), str(path.resolve().parent)
+        return load(Path(context.perform(self.location)), context)
 
 
 __all__ = ["PythonLaunchDescriptionSource"]

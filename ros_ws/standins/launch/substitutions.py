@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jepa_launch import LaunchError
-from jepa_launch.context import Context
+from jepa_launch.context import FILE_DIR, Context
 
 from launch.substitution import Substitution
 
@@ -55,7 +55,7 @@ class PathJoinSubstitution(Substitution):
 
 class ThisLaunchFileDir(Substitution):
     def perform(self, context: Context) -> str:
-        return context.launch_configurations["__file_dir"]
+        return context.launch_configurations[FILE_DIR]
 
 
 class PythonExpression(Substitution):

@@ -10,6 +10,7 @@ ROOMS = {
     "jepa_ros_export": "export",
     "jepa_ros_training": "training",
     "jepa_ros_simulation": "simulation",
+    "jepa_ros_replay": "replay",
 }
 packages = [name + ("." + sub if sub else "") for name, folder in ROOMS.items() for sub in ["", *find_packages(folder)]]
 
@@ -42,14 +43,24 @@ setup(
         *shared("config", "*.yaml", "*.xml"),
         *shared("bundles", "*.onnx", "*.yaml", "*.npz", "*.png", "*.md"),
     ],
-    install_requires=["numpy>=1.24", "onnx>=1.15", "opencv-python-headless>=4.8", "pydantic>=2.5", "pyyaml>=6"],
+    install_requires=[
+        "numpy>=1.24",
+        "onnx>=1.15",
+        "opencv-python-headless>=4.8",
+        "pydantic>=2.5",
+        "pyyaml>=6",
+        "rich>=13",
+        "typer>=0.12",
+    ],
     extras_require={
         "cpu": ["onnxruntime>=1.17"],
         "gpu": ["onnxruntime-gpu>=1.17"],
-        "sim": ["av>=12", "mujoco>=3.2", "matplotlib>=3.7", "rich>=13", "typer>=0.12"],
-        "record": ["rosbags>=0.11"],
-        "export": ["torch>=2.4", "onnxscript>=0.2", "typer>=0.12"],
-        "train": ["torch>=2.4", "rich>=13", "typer>=0.12"],
+        "sim": ["av>=12", "mujoco>=3.2", "matplotlib>=3.7"],
+        "record": ["mcap>=1.6", "rosbags>=0.11", "zstandard>=0.22"],
+        "replay": ["matplotlib>=3.7", "mcap>=1.6", "rosbags>=0.11", "zstandard>=0.22"],
+        "ray": ["ray>=2.9"],
+        "export": ["torch>=2.4", "onnxscript>=0.2"],
+        "train": ["torch>=2.4"],
         "dev": [
             "colcon-common-extensions",
             "hypothesis>=6",
@@ -70,6 +81,9 @@ setup(
             "command_watchdog = jepa_ros_nodes.command_watchdog_node:main",
             "sim_dog = jepa_ros_nodes.sim_dog_node:main",
             "recorder = jepa_ros_nodes.recorder_node:main",
+            "player = jepa_ros_nodes.player_node:main",
+            "jepa-record = jepa_ros_nodes.record:main",
+            "jepa-replay = jepa_ros_replay.cli:main",
         ],
     },
 )

@@ -26,6 +26,7 @@ ROLES = (
     Role("applied_action", "applied_action", ("jepa_ros_msgs/msg/AppliedAction",)),
     Role("joint_commands", "joint_commands", ("jepa_ros_msgs/msg/JointCommand",)),
     Role("goal", "goal", ("jepa_ros_msgs/msg/Goal",)),
+    Role("odometry", "ground_truth/odom", ("nav_msgs/msg/Odometry",)),
 )
 
 

@@ -47,8 +47,22 @@ def check_module(words):
         pytest.importorskip("torch")
     sub = [arguments[0]] if module.endswith(".cli") else []
     text = help_of(module, *sub)
+    check_options(module, arguments, text)
+
+
+def check_options(name, arguments, text):
     for option in (word.partition("=")[0] for word in arguments if word.startswith("--")):
-        assert option in text, f"{module} has no {option}"
+        assert re.search(rf"(?<![\w-]){option}(?![\w-])", text), f"{name} has no {option}"
+
+
+def check_tool(words):
+    """A console script, found by its entry in setup.py: it need not be installed anew to be checked."""
+    name, arguments = words[0], words[1:]
+    entry = re.search(rf'"{name} = ([\w.]+):\w+"', (ROOT / "setup.py").read_text())
+    assert entry, f"setup.py has no {name}"
+    if entry[1].startswith("jepa_ros_nodes"):
+        pytest.importorskip("rclpy")
+    check_options(name, arguments, help_of(entry[1]))
 
 
 def check_launch(words):
@@ -75,6 +89,8 @@ def check(words):
         check_module(rest[1:])
     elif head == "jepa-launch":
         check_launch(rest)
+    elif head in ("jepa-replay", "jepa-record"):
+        check_tool(words)
     else:
         path = ROOT / head
         assert path.is_file(), f"no command {head}"

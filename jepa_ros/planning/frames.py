@@ -75,13 +75,13 @@ class AppliedActions:
     """
 
     def __init__(self, size: int, seconds: float = 4.0) -> None:
-        self._size, self._seconds = size, seconds
+        self.size, self._seconds = size, seconds
         self._rows: deque[tuple[float, Float64]] = deque()
         self._lock = threading.Lock()
 
     def put(self, stamp: float, action: Float64) -> bool:
         """Action `[A]` carried out from `stamp` s on; returns whether it is of the right size and finite."""
-        if action.shape != (self._size,) or not np.isfinite(action).all():
+        if action.shape != (self.size,) or not np.isfinite(action).all():
             return False
         with self._lock:
             if self._rows and stamp < self._rows[-1][0]:

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rosbags.rosbag2 import Reader
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from jepa_ros.robots import load_robot
-from jepa_ros_nodes.recorder_node import interface_files
+from jepa_ros_replay.bags import Bag
+from jepa_ros_replay.engine import ReplaySettings, replay
 from jepa_ros_simulation.tasks import errors_to
 
 pytestmark = [pytest.mark.dds, pytest.mark.slow]
@@ -54,23 +53,49 @@ def test_report_and_film_are_there(demo: Path) -> None:
 
 
 def test_recording_holds_named_finite_joint_commands_within_range(demo: Path) -> None:
-    store = get_typestore(Stores.ROS2_JAZZY)
-    for path in interface_files():
-        store.register(get_types_from_msg(path.read_text(), f"jepa_ros_msgs/msg/{path.stem}"))
-    robot = load_robot("go2")
+    robot, bag = load_robot("go2"), Bag(demo / "recording")
     commands = plans = images = 0
-    with Reader(demo / "recording") as reader:
-        for connection, _, data in reader.messages():
-            commands += connection.topic == "/joint_commands"
-            plans += connection.topic == "/plan"
-            images += connection.topic == "/camera/image_raw"
-            if connection.topic == "/joint_commands":
-                message = store.deserialize_cdr(data, connection.msgtype)
-                assert tuple(message.name) == robot.joint_names
-                for field in (message.position, message.velocity, message.effort, message.kp, message.kd):
-                    assert np.isfinite(field).all()
-                assert (message.position >= robot.lower - 1e-9).all()
-                assert (message.position <= robot.upper + 1e-9).all()
+    for found in bag.messages():
+        commands += found.topic == "/joint_commands"
+        plans += found.topic == "/plan"
+        images += found.topic == "/camera/image_raw"
+        if found.topic == "/joint_commands":
+            message = bag.deserialize(found)
+            assert tuple(message.name) == robot.joint_names
+            for field in (message.position, message.velocity, message.effort, message.kp, message.kd):
+                assert np.isfinite(field).all()
+            assert (message.position >= robot.lower - 1e-9).all()
+            assert (message.position <= robot.upper + 1e-9).all()
     assert commands > 500
     assert plans > 20
     assert images > 100
+
+
+def test_its_recording_is_replayed_toward_its_own_goals_and_is_a_goal_source(demo: Path) -> None:
+    recording, bundle = demo / "recording", ROOT / "bundles" / "default"
+    found = replay(recording, bundle)
+    assert len(found.goals) == 2
+    assert len(found.plans) > 30
+    assert found.faults == []
+    assert found.open_loop[0][3] > 20
+    shown = replay(recording, bundle, ReplaySettings(goal=f"{recording}@4s"))
+    assert [what for _, what in shown.goals] == [f"{recording}@4s"]
+    assert shown.plan_sha256 != found.plan_sha256
+
+
+def test_its_recording_is_trained_from(demo: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    data, recording = tmp_path / "data", str(demo / "recording")
+    for command in (
+        ["jepa_ros_replay.runs", recording, "--out", str(data)],
+        ["jepa_ros_replay.runs", recording, "--out", str(data)],  # numbering goes on: a second run to hold out
+        ["jepa_ros_training.train", "--data", str(data), "--out", str(tmp_path / "train"), "--frames", "600",
+         "--batch", "4", "--hold-out", "1"],
+    ):  # fmt: skip
+        done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    with np.load(data / "run_00000.npz") as run:
+        assert len(run["images"]) == len(run["actions"]) > 50
+        assert np.abs(run["actions"]).max() > 0.1
+        assert np.ptp(run["poses"][:, :2], axis=0).max() > 0.2
+    assert (tmp_path / "train" / "checkpoint.pt").is_file()

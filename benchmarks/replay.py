@@ -20,9 +20,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from jepa_ros.share import default_bundle
 from jepa_ros_replay.bags import Bag
 from jepa_ros_replay.batch import run_batch
-from jepa_ros_replay.share import default_bundle
 
 
 def main(

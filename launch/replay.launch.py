@@ -46,6 +46,11 @@ ARGUMENTS = [
 SHADOWS = [(name, f"shadow/{name}") for name in ("joint_commands", "applied_action", "safety_status")]
 
 
+def text(argument: str) -> ParameterValue:
+    """An argument that is text whatever it looks like: an empty one would be taken for null otherwise."""
+    return ParameterValue(LaunchConfiguration(argument), value_type=str)
+
+
 def generate_launch_description() -> LaunchDescription:
     params_file = LaunchConfiguration("params_file")
     lock_step = ParameterValue(EqualsSubstitution(LaunchConfiguration("rate"), "0"), value_type=bool)
@@ -59,7 +64,7 @@ def generate_launch_description() -> LaunchDescription:
         executable="joint_command",
         name="joint_command",
         namespace="",
-        parameters=[params_file, {"robot": LaunchConfiguration("robot"), "lock_step": lock_step}, clocked],
+        parameters=[params_file, {"robot": text("robot"), "lock_step": lock_step}, clocked],
         remappings=SHADOWS,
         **common,
     )
@@ -67,7 +72,7 @@ def generate_launch_description() -> LaunchDescription:
         executable="world_model",
         name="world_model",
         namespace="",
-        parameters=[params_file, {"bundle": LaunchConfiguration("bundle"), "lock_step": lock_step}, clocked],
+        parameters=[params_file, {"bundle": text("bundle"), "lock_step": lock_step}, clocked],
         # What the robot really did stands in the bag; the shadow's safety must not end the bag's goals.
         remappings=[("safety_status", "shadow/safety_of_nobody")],
         **common,
@@ -77,11 +82,11 @@ def generate_launch_description() -> LaunchDescription:
         name="player",
         parameters=[
             {
-                "bag": LaunchConfiguration("bag"),
-                "bundle": LaunchConfiguration("bundle"),
-                "robot": LaunchConfiguration("robot"),
-                "goal": LaunchConfiguration("goal"),
-                "out": LaunchConfiguration("out"),
+                "bag": text("bag"),
+                "bundle": text("bundle"),
+                "robot": text("robot"),
+                "goal": text("goal"),
+                "out": text("out"),
                 "rate": ParameterValue(LaunchConfiguration("rate"), value_type=float),
             }
         ],

@@ -49,6 +49,11 @@ ARGUMENTS = [
 ]
 
 
+def text(argument: str) -> ParameterValue:
+    """An argument that is text whatever it looks like: a number, or nothing, would be taken for another type."""
+    return ParameterValue(LaunchConfiguration(argument), value_type=str)
+
+
 def generate_launch_description() -> LaunchDescription:
     params_file = LaunchConfiguration("params_file")
     use_sim_time = ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
@@ -58,7 +63,7 @@ def generate_launch_description() -> LaunchDescription:
         "output": "screen",
         "ros_arguments": ["--log-level", LaunchConfiguration("log_level")],
     }
-    robot = {"robot": LaunchConfiguration("robot"), "use_sim_time": use_sim_time}
+    robot = {"robot": text("robot"), "use_sim_time": use_sim_time}
     sim = Node(
         executable="sim_dog",
         name="sim_dog",
@@ -85,14 +90,14 @@ def generate_launch_description() -> LaunchDescription:
         namespace="",
         parameters=[
             params_file,
-            {"bundle": LaunchConfiguration("bundle"), "use_sim_time": use_sim_time, "autostart": autostart},
+            {"bundle": text("bundle"), "use_sim_time": use_sim_time, "autostart": autostart},
         ],
         **common,
     )
     recorder = Node(
         executable="recorder",
         name="recorder",
-        parameters=[{"output": LaunchConfiguration("record"), "use_sim_time": use_sim_time}],
+        parameters=[{"output": text("record"), "use_sim_time": use_sim_time}],
         condition=IfCondition(NotEqualsSubstitution(LaunchConfiguration("record"), "")),
         **common,
     )

@@ -21,8 +21,8 @@ from rich.progress import track
 from rich.table import Table
 
 from jepa_ros.errors import JepaRosError
+from jepa_ros.share import default_bundle
 from jepa_ros_nodes.launching import RunningLaunch, shared_memory_environment
-from jepa_ros_nodes.share import default_bundle
 from jepa_ros_simulation.dog import DogSim
 from jepa_ros_simulation.records import GoalRecord
 from jepa_ros_simulation.report import summarise

@@ -19,8 +19,8 @@ from rich.progress import track
 from rich.table import Table
 
 from jepa_ros.errors import JepaRosError
+from jepa_ros.share import default_bundle
 from jepa_ros_nodes.launching import RunningLaunch, shared_memory_environment
-from jepa_ros_nodes.share import default_bundle
 from jepa_ros_simulation.dog import DogSim
 from jepa_ros_simulation.film import write_film
 from jepa_ros_simulation.records import GoalRecord

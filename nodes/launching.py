@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from jepa_ros.errors import JepaRosError
-from jepa_ros_nodes.share import share_folder
+from jepa_ros.share import share_folder
 
 
 def launch_command(launch_file: Path, arguments: dict[str, str]) -> list[str]:

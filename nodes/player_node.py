@@ -40,6 +40,7 @@ from jepa_ros_replay.result import ReplayResult
 from jepa_ros_replay.topics import ROLES, find_topics
 
 _NODES = 2
+_READ_BY_NOBODY = ("joint_commands", "odometry")  # given for those who look on
 _PATIENCE_S = 30.0
 _NAP_S = 0.0005
 _CLOCK_EVERY_S = 0.01
@@ -80,7 +81,7 @@ class PlayerNode(Node):
             action_names=tuple(bundle.manifest.action.names),
             topics=topics,
         )
-        self._coverage = Coverage()
+        self._coverage = Coverage(len(self._bag.files) == 1)
         self._inputs = PolledSubscriptions(self)
         self._listener = ReplayListener(self._inputs, self.result)
         self._inputs.add(ReplayDone, "replay/done", self._on_done, qos.RECENT)
@@ -197,7 +198,7 @@ class PlayerNode(Node):
 
     def _everybody_listens(self) -> bool:
         """Whether both nodes are there and every input they read has found its reader."""
-        read = [p for role, p in self._outputs.items() if role != "joint_commands"]
+        read = [p for role, p in self._outputs.items() if role not in _READ_BY_NOBODY]
         return (
             self._step_publisher.get_subscription_count() >= _NODES
             and self.count_publishers(self.resolve_topic_name("replay/done")) >= _NODES

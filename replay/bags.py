@@ -71,6 +71,11 @@ class Bag:
         self.begin_ns = min((found.begin_ns for found in self._files if found.begin_ns is not None), default=None)
         self.end_ns = max((found.end_ns for found in self._files if found.end_ns is not None), default=None)
 
+    @property
+    def files(self) -> list[Path]:
+        """The files that could be opened."""
+        return [found.path for found in self._files]
+
     def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
         """Messages of these topics (None: of all) in the order of their log time; those of the same time as they were
         written. What cannot be read is left out and added to `faults`."""
@@ -94,6 +99,33 @@ class Bag:
                 f"bag {self.path}: the message on {message.topic} at byte {message.offset}, log time {message.time} ns,"
             )
             raise BagError(f"{where} cannot be decoded as {message.kind}: {error or type(error).__name__}") from error
+
+    def serialize(self, content: Any, kind: str) -> bytes:
+        """CDR of an object such as `deserialize` gives.
+
+        Raises:
+            BagError: its fields do not fit the kind, or the kind is unknown.
+        """
+        try:
+            return bytes(self._definitions.store(kind).serialize_cdr(content, kind))
+        except DECODING as error:
+            raise BagError(f"bag {self.path}: an object cannot be encoded as {kind}: {error}") from error
+
+    def new(self, kind: str, /, **fields: Any) -> Any:
+        """An object of a kind for `serialize`, with all its fields given.
+
+        Raises:
+            BagError: the kind is unknown.
+        """
+        return self._definitions.store(kind).types[kind](**fields)
+
+    def definition(self, kind: str) -> str:
+        """The text of a kind's definition with all that it needs, as `BagWriter.add_topic` takes it.
+
+        Raises:
+            BagError: the kind is unknown.
+        """
+        return self._definitions.store(kind).generate_msgdef(kind, ros_version=2)[0]
 
     def _report(self, path: Path, offset: int | None, what: str) -> None:
         fault = BagFault(str(path), offset, what)

@@ -19,13 +19,13 @@ from rich.table import Table
 
 from jepa_ros.bundle.manifest import MANIFEST_NAME
 from jepa_ros.errors import JepaRosError
+from jepa_ros.share import default_bundle
 from jepa_ros_replay.bags import find_bags
 from jepa_ros_replay.batch import run_batch
 from jepa_ros_replay.compare import THRESHOLD, Comparison, compare
 from jepa_ros_replay.engine import ReplaySettings
 from jepa_ros_replay.jobs import MOMENT, Row
 from jepa_ros_replay.report import REPORT, SUMMARY
-from jepa_ros_replay.share import default_bundle
 from jepa_ros_replay.summaries import read_summaries
 
 _FAILED, _USAGE = 1, 2

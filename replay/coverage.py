@@ -13,9 +13,14 @@ _LOST = 1.5
 
 
 class Coverage:
-    """Hears of every message in time order."""
+    """Hears of every message in time order.
 
-    def __init__(self) -> None:
+    Args:
+        one_file: whether the bag is a single file; only then do places in it tell the order of recording.
+    """
+
+    def __init__(self, one_file: bool = True) -> None:
+        self._one_file = one_file
         self._times: dict[str, list[float]] = {}
         self._offsets: dict[str, int] = {}
         self._went_back: set[str] = set()
@@ -29,7 +34,7 @@ class Coverage:
         later time that stands before one of an earlier time means that the clock was set back in between.
         """
         self._times.setdefault(message.topic, []).append(message.time * 1e-9)
-        if message.offset is None:
+        if message.offset is None or not self._one_file:
             return None
         before = self._offsets.get(message.topic, -1)
         self._offsets[message.topic] = message.offset

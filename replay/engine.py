@@ -122,7 +122,7 @@ class _Run:
             "joint_commands": self._shadow.on_recorded,
         }
         self._controlled = {"joint_states", "imu"} <= set(topics)
-        self._coverage, self._views = Coverage(), MostSurprising()
+        self._coverage, self._views = Coverage(len(bag.files) == 1), MostSurprising()
         self._lens: Lens | None = None
         self._planning = False
         self._runs: list[tuple[list[Float32], list[Float32]]] = []

@@ -191,7 +191,7 @@ def _time_axis(axes: Axes, result: ReplayResult) -> None:
         axes.set_xlim(0, result.ended - result.began)
     axes.set_xlabel("s from the first message")
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=8, loc="upper right")
+        axes.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncols=3)  # above, where it hides no peak
 
 
 def _mark_events(axes: Axes, result: ReplayResult) -> None:

@@ -88,9 +88,8 @@ class _ChunkedFile:
 
     def abort(self) -> None:
         """Leave the file as it is."""
-        # A file that is closed would try once more to write what could not be written; its descriptor does not.
-        with suppress(OSError):
-            self._file.raw.close()
+        with suppress(OSError):  # what could not be written still cannot
+            self._file.close()
 
 
 class BagWriter:

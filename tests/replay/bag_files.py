@@ -9,13 +9,17 @@ from typing import Any
 
 import numpy as np
 import yaml
+from mcap.writer import CompressionType
+from mcap.writer import Writer as McapLibrary
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
+from jepa_ros_replay.bags import Bag
 from jepa_ros_replay.typestores import known_definition, known_types
 from jepa_ros_replay.writer import BagWriter
 
+MCAP, SQLITE = StoragePlugin.MCAP, StoragePlugin.SQLITE3
 START, STEP = 1_700_000_000_000_000_000, 10_000_000
 IMAGE, JOINTS, ACTION = "sensor_msgs/msg/Image", "sensor_msgs/msg/JointState", "jepa_ros_msgs/msg/AppliedAction"
 KINDS = {"/camera/image_raw": IMAGE, "/joint_states": JOINTS, "/applied_action": ACTION}
@@ -117,9 +121,30 @@ def write_rosbag1(path: Path, count: int = 60, compression: str = "") -> Path:
 
 def ros1_message(types: dict[str, Any], kind: str, number: int) -> Any:
     made = message(kind, number)
-    stamp = types["builtin_interfaces/msg/Time"](
-        sec=made.header.stamp.sec, nanosec=made.header.stamp.nanosec
-    )
+    stamp = types["builtin_interfaces/msg/Time"](sec=made.header.stamp.sec, nanosec=made.header.stamp.nanosec)
     head = types["std_msgs/msg/Header"](seq=number, stamp=stamp, frame_id="frame")
     fields = {name: value for name, value in vars(made).items() if name not in ("header", "__msgtype__")}
     return types[kind](header=head, **fields)
+
+
+def read(bag: Bag, topics: Sequence[str] | None = None) -> list[Row]:
+    return [(message.topic, message.time, message.data) for message in bag.messages(topics)]
+
+
+def storage(folder: Path) -> Path:
+    (file,) = [path for path in folder.iterdir() if path.name != "metadata.yaml"]
+    return file
+
+
+def unchunked(path: Path, rows: list[Row]) -> Path:
+    with path.open("wb") as file:
+        writer = McapLibrary(file, use_chunking=False, compression=CompressionType.NONE)
+        writer.start(profile="ros2")
+        channels = {}
+        for topic, kind in KINDS.items():
+            schema = writer.register_schema(kind, "ros2msg", known_definition(kind).encode())
+            channels[topic] = writer.register_channel(topic, "cdr", schema)
+        for topic, time, data in rows:
+            writer.add_message(channels[topic], time, data, time)
+        writer.finish()
+    return path

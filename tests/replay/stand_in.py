@@ -1,4 +1,4 @@
-"""A stand-in for the replay of a bag that does as the bag's name says. Imported by worker processes by its path."""
+"""A stand-in for the replay of a bag that does as the bag's name says, and bags for it. Worker processes import it."""
 
 from __future__ import annotations
 
@@ -38,3 +38,18 @@ def replay(bag, bundle, settings, progress):
     # drawing takes seconds, and what is drawn is not asked here
     result.commands, result.recorded, result.applied, result.recorded_applied = [], [], [], []
     return result
+
+
+def make_bags(folder, *names):
+    """Files that are enough for the stand-in."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(b"a bag")
+    return [folder / name for name in names]
+
+
+def make_bundle(folder):
+    """A folder with a manifest, which is all that a batch itself looks at."""
+    folder.mkdir()
+    (folder / "manifest.yaml").write_text("name: a bundle")
+    return folder

@@ -15,8 +15,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from jepa_ros import share
 from jepa_ros.errors import JepaRosError
-from jepa_ros_replay import cli, share
+from jepa_ros_replay import cli
 from jepa_ros_replay.jobs import Row
 
 from .made_bag import rows, write

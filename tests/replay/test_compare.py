@@ -128,6 +128,7 @@ def test_without_a_quality_figure_nothing_is_claimed():
     found = compare(empty_result("a").summary(), empty_result("a").summary())
     assert not found.regression
     assert found.verdict.startswith("No quality figure")
+    assert found.same_plans == 0, "no plan is not the same plan"
 
 
 def test_where_nothing_moved_the_error_is_taken_as_it_is():
@@ -137,11 +138,11 @@ def test_where_nothing_moved_the_error_is_taken_as_it_is():
 
 
 def test_a_still_bag_among_others_counts_too():
-    old = [summary("a", open_loop=horizons(0.5)), summary("b", open_loop=horizons(0.1, copied=0.0))]
-    new = [summary("a", open_loop=horizons(0.5)), summary("b", open_loop=horizons(0.3, copied=0.0))]
+    old = [summary("a", open_loop=horizons(0.5)), *(summary(b, open_loop=horizons(0.05, copied=0.0)) for b in "bc")]
+    new = [summary("a", open_loop=horizons(0.5)), *(summary(b, open_loop=horizons(0.15, copied=0.0)) for b in "bc")]
     row = figure(compare(old, new), "open-loop error at 1 step")
     assert (row.old, row.new) == (pytest.approx(0.6), pytest.approx(0.8))
-    assert row.sign_p == 1.0, "one tie, one worse"
+    assert row.sign_p == 0.5, "one tie, two worse"
     assert all(np.isfinite(row.interval))
 
 

@@ -34,6 +34,9 @@ ARGUMENTS = [
         default_value="",
         description="name in the bundle, image, BAG@12.5s; empty: the bag's, else its last frame",
     ),
+    DeclareLaunchArgument(
+        "remaps", default_value="", description="usual:=in_the_bag with spaces between, for bags with other topic names"
+    ),
     DeclareLaunchArgument("out", default_value="", description="folder of the report; empty: replays/<bag>"),
     DeclareLaunchArgument("namespace", default_value="", description="namespace of every node"),
     DeclareLaunchArgument(
@@ -87,6 +90,7 @@ def generate_launch_description() -> LaunchDescription:
                 "robot": text("robot"),
                 "goal": text("goal"),
                 "out": text("out"),
+                "remaps": text("remaps"),
                 "rate": ParameterValue(LaunchConfiguration("rate"), value_type=float),
             }
         ],

@@ -61,11 +61,11 @@ class PlayerNode(Node):
             self, "goal", "", "name in the bundle, image, BAG@12.5s; empty: the bag's own, else its last frame"
         )
         robot = declare(self, "robot", "go2", "name of a shipped robot, or path of a robot YAML")
-        remaps = declare(self, "remaps", [""], "usual:=in_the_bag, for bags with other topic names")
+        remaps = declare(self, "remaps", "", "usual:=in_the_bag, with spaces between, for other topic names")
         out = declare(self, "out", "", "folder of the report; default replays/<bag>")
         self._out = Path(out) if out else Path("replays") / self._bag_path.stem
         bag = Bag(self._bag_path)
-        pairs = [entry.partition(":=") for entry in remaps if entry]
+        pairs = [entry.partition(":=") for entry in remaps.split()]
         topics = find_topics(bag.topics, [(usual, name) for usual, _, name in pairs])
         if "camera" not in topics:
             has = ", ".join(sorted(bag.topics)) or "none"

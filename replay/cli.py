@@ -24,7 +24,8 @@ from jepa_ros_replay.bags import find_bags
 from jepa_ros_replay.batch import run_batch
 from jepa_ros_replay.compare import THRESHOLD, Comparison, compare
 from jepa_ros_replay.engine import ReplaySettings
-from jepa_ros_replay.jobs import MOMENT, Row
+from jepa_ros_replay.goals import MOMENT
+from jepa_ros_replay.jobs import Row
 from jepa_ros_replay.report import REPORT, SUMMARY
 from jepa_ros_replay.summaries import read_summaries
 

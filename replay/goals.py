@@ -17,7 +17,7 @@ from jepa_ros.types import UInt8
 from jepa_ros_replay.bags import Bag, BagError
 from jepa_ros_replay.topics import find_topics
 
-_MOMENT = re.compile(r"(?P<bag>.+)@(?P<seconds>\d+(\.\d+)?)s?")
+MOMENT = re.compile(r"(?P<bag>.+)@(?P<seconds>\d+(\.\d+)?)s?")
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp")
 FROM_START = 0
 
@@ -68,7 +68,7 @@ def asked_image(bundle: Bundle, asked: str) -> UInt8:
     Raises:
         JepaRosError: there is none; the message says where it was looked for.
     """
-    moment = _MOMENT.fullmatch(asked)
+    moment = MOMENT.fullmatch(asked)
     if moment is not None:
         return frame_at(Path(moment["bag"]), float(moment["seconds"]))
     if asked.lower().endswith(_IMAGES):

@@ -19,13 +19,13 @@ from jepa_ros.bundle.manifest import MANIFEST_NAME
 from jepa_ros.errors import JepaRosError
 from jepa_ros_replay.annotate import write_annotated
 from jepa_ros_replay.engine import ReplaySettings
+from jepa_ros_replay.goals import MOMENT
 from jepa_ros_replay.report import REPORT, SUMMARY, write_report
 from jepa_ros_replay.result import ReplayResult
 
 ANNOTATED, STATE, TRACEBACK = "annotated.mcap", "replay_state.json", "error.txt"
 _WRITTEN = (STATE, SUMMARY, REPORT, ANNOTATED, TRACEBACK)  # the state first: without it nothing is taken for whole
 _SUFFIXES = re.compile(r"(\.(mcap|db3|bag|active|zstd|zst|lz4))+$")
-MOMENT = re.compile(r"(?P<bag>.+)@(?P<seconds>\d+(\.\d+)?s?)")
 
 
 class Replay(Protocol):

@@ -1,9 +1,12 @@
 """A recording through the nodes that run the robot. What they command goes to shadow topics and never to a robot.
 
+All of it has a namespace of its own: a live joint_command in the same domain must not take a replayed plan for one of
+its own, nor anybody a replayed joint state.
+
 ros2 launch jepa_ros replay.launch.py bag:=PATH            (jepa-launch where ROS's launch is not installed)
 
-rate:=0 plays in lock-step, so that two replays plan alike bit for bit. With bag:="" nothing is played here: start
-`ros2 bag play --clock` yourself.
+rate:=0 plays in lock-step, so that two replays plan alike bit for bit. With bag:="" namespace:="" nothing is played
+here: start `ros2 bag play --clock` yourself, where no robot listens.
 """
 
 from launch.actions import DeclareLaunchArgument, GroupAction, RegisterEventHandler, Shutdown
@@ -38,7 +41,9 @@ ARGUMENTS = [
         "remaps", default_value="", description="usual:=in_the_bag with spaces between, for bags with other topic names"
     ),
     DeclareLaunchArgument("out", default_value="", description="folder of the report; empty: replays/<bag>"),
-    DeclareLaunchArgument("namespace", default_value="", description="namespace of every node"),
+    DeclareLaunchArgument(
+        "namespace", default_value="replay", description="namespace of every node; empty is for `ros2 bag play` only"
+    ),
     DeclareLaunchArgument(
         "params_file",
         default_value=PathJoinSubstitution([SHARE, "config", "sim.yaml"]),

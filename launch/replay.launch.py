@@ -102,6 +102,6 @@ def generate_launch_description() -> LaunchDescription:
         condition=IfCondition(NotEqualsSubstitution(LaunchConfiguration("bag"), "")),
         **common,
     )
-    ends = RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[Shutdown(reason="the bag is over")]))
+    ends = RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[Shutdown(reason="the player has ended")]))
     nodes = GroupAction([PushRosNamespace(LaunchConfiguration("namespace")), joint_command, world_model, player])
     return LaunchDescription([*ARGUMENTS, ends, nodes])

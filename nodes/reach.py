@@ -6,7 +6,9 @@ reached; 1: not reached, or refused. Ctrl-C cancels the goal, and the dog stops.
 
 from __future__ import annotations
 
+import math
 import time
+from collections import deque
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,14 +16,18 @@ import cv2
 import rclpy
 import typer
 from jepa_ros_msgs.action import ReachGoal
+from jepa_ros_msgs.msg import SafetyStatus
 from rclpy.action import ActionClient
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
 
 from jepa_ros.errors import ImageError, JepaRosError
+from jepa_ros_nodes import qos
 from jepa_ros_nodes.conversions import image_to_message
 
+_GRACE_S = 5.0
+_DOWN = {"damp": "recover", "passive": "stand", "sit": "stand"}  # cannot walk in it; what to ask for
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp")
 
 
@@ -62,7 +68,15 @@ def drive(node: Node, goal: ReachGoal.Goal, wait_s: float, console: Console) -> 
     client = ActionClient(node, ReachGoal, "reach_goal")
     name = node.resolve_topic_name("reach_goal")
     if not client.wait_for_server(wait_s):
-        raise JepaRosError(f"nobody serves {name}: is the launch running, in this ROS_DOMAIN_ID and namespace?")
+        raise JepaRosError(
+            f"nobody serves {name}: is the launch running, in this ROS_DOMAIN_ID and namespace, and world_model alive?"
+        )
+    states: deque[SafetyStatus] = deque(maxlen=1)
+
+    def on_safety(message: SafetyStatus) -> None:
+        states.append(message)
+
+    node.create_subscription(SafetyStatus, "safety_status", on_safety, qos.SENSOR)
     with console.status("sent") as status:
 
         def on_feedback(message: Any) -> None:
@@ -74,14 +88,24 @@ def drive(node: Node, goal: ReachGoal.Goal, wait_s: float, console: Console) -> 
         if not handle.accepted:
             raise JepaRosError("world_model takes no goals now: it is not active")
         result = handle.get_result_async()
+        until = time.monotonic() + (goal.time_limit + _GRACE_S if goal.time_limit > 0 else math.inf)
         try:
             while not result.done():
                 rclpy.spin_once(node, timeout_sec=0.1)
+                if time.monotonic() > until or not client.server_is_ready():
+                    raise JepaRosError("world_model is gone (the launch's output says why); the robot stops by itself")
         except KeyboardInterrupt:
             status.update("cancelling")
             _wait(node, handle.cancel_goal_async(), 5.0, name)
             _wait(node, result, 5.0, name)
-    return result.result().result
+    found = result.result().result
+    if not found.reached and states and states[-1].state in _DOWN:
+        state = states[-1]
+        console.print(
+            f"[yellow]the robot is in state {state.state}: {state.reason}; "
+            f"`python -m jepa_ros_nodes.ask {_DOWN[state.state]}` brings it on[/yellow]"
+        )
+    return found
 
 
 def main(

@@ -105,7 +105,10 @@ def show(rows: Sequence[Row], out: Path, console: Console) -> None:
     kept = sum(row.kept for row in rows)
     if kept:
         console.print(f"{kept} of {len(rows)} had been replayed before and were kept (--force replays them)")
-    console.print(f"reports: {escape(str(out / (rows[0].name if len(rows) == 1 else '*') / REPORT))}", soft_wrap=True)
+    if any(row.summary is not None for row in rows):
+        console.print(
+            f"reports: {escape(str(out / (rows[0].name if len(rows) == 1 else '*') / REPORT))}", soft_wrap=True
+        )
     console.print(f"summary: {escape(str(out / SUMMARY))}", soft_wrap=True)
     table = Table()
     for column in _COLUMNS:

@@ -9,8 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from jepa_ros_msgs.msg import ActionChunk
 
 from jepa_ros.errors import ImageError
+from jepa_ros_nodes import qos
 from jepa_ros_nodes.reach import ReachGoal, goal_message
 
 from .conftest import Rig
@@ -72,3 +74,30 @@ def test_outcomes(rig: Rig, tiny_bundle: Path, tmp_path: Path) -> None:
     assert "arrived" in processes["arrives"][1]
     assert processes["runs out"][0] == 1
     assert "time limit of 1 s reached" in processes["runs out"][1]
+
+
+@pytest.mark.dds
+def test_it_ends_when_world_model_dies(rig: Rig, tiny_bundle: Path, tmp_path: Path) -> None:
+    camera = Camera(rig)
+    plans = rig.listen(ActionChunk, "plan", qos.COMMAND)
+    rig.start("world_model", bundle=tiny_bundle)
+    cv2.imwrite(str(tmp_path / "there.png"), np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8))
+    command = [sys.executable, "-m", "jepa_ros_nodes.reach", str(tmp_path / "there.png"), "--tolerance", "-1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    rig.wait("plans", lambda: any(message.steps for _, message in plans))
+    rig.kill("world_model")
+    rig.wait("reach to end", lambda: process.poll() is not None, 40.0)
+    assert process.returncode == 1
+    assert "world_model is gone" in " ".join(process.stdout.read().split())
+    assert camera.message is not None
+
+
+@pytest.mark.dds
+def test_an_operators_word(rig: Rig) -> None:
+    rig.start("joint_command")
+    for what, code, says in (("stand", 1, "cannot stand"), ("damp", 0, "damped"), ("recover", 1, "cannot recover")):
+        command = [sys.executable, "-m", "jepa_ros_nodes.ask", what, "--wait", "15"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        rig.wait(f"the answer to {what}", lambda p=process: p.poll() is not None, 40.0)
+        said = " ".join(process.stdout.read().split())
+        assert (process.returncode, says in said) == (code, True), said

@@ -1,4 +1,4 @@
-"""`python -m jepa_ros_export.cli`: PyTorch checkpoints to bundles, and their model cards."""
+"""`jepa-export`: PyTorch checkpoints of any family to bundles, and their model cards."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from jepa_ros.bundle.manifest import Mount
 from jepa_ros.errors import JepaRosError
 from jepa_ros_export import model_card as card
 from jepa_ros_export import sigreg_jepa as family
+from jepa_ros_export.family_command import add_family_commands
+from jepa_ros_export.precision_command import precision
 from jepa_ros_training.dataset import Runs, read_held_out
 from jepa_ros_training.recipe import held_out_of
 
@@ -125,5 +127,14 @@ def model_card(
     typer.echo(f"written to {path}")
 
 
-if __name__ == "__main__":
+add_family_commands(app)
+app.command()(precision)
+
+
+def main() -> None:
+    """Entry point."""
     app()
+
+
+if __name__ == "__main__":
+    main()

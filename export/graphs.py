@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,41 +14,66 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from jepa_ros.errors import BundleError
+from jepa_ros.golden import relative_error
 from jepa_ros.runtime import Session
-from jepa_ros.world_model import relative_error
+from jepa_ros_export.weights import save_graph
 
 OPSET = 18
 TOLERANCE = 1e-4
 
 Array = NDArray[np.generic]
+Arrays = dict[str, NDArray[np.float32]]
 
 
-def write_graph(module: nn.Module, inputs: dict[str, Tensor], output: str, path: Path) -> None:
-    """Write a module with one output as ONNX, weights inside the file, the first dimension of every tensor free.
+class _Positional(nn.Module):
+    """A module of any signature as one of positional tensors, with a tuple of outputs."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return as_tuple(self.module(*inputs))
+
+
+def as_tuple(outputs: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """One output or many, as many."""
+    return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
+
+
+def write_graph(module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], path: Path) -> None:
+    """Write a module as ONNX, the first dimension of every tensor free.
 
     Args:
         module: takes the inputs in their order.
         inputs: example tensors by the names they get; their first dimension must be above 1 (1 would be fixed).
-        output: the name the output gets.
+        outputs: the names the outputs get, in their order.
         path: `.onnx` file to write.
+
+    Raises:
+        BundleError: PyTorch cannot export the module.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     batch = torch.export.Dim("batch", min=1)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         # Deprecations inside torch's exporter; nothing that a caller could act on.
         warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        program = torch.onnx.export(
-            module.eval(),
-            tuple(inputs.values()),
-            input_names=list(inputs),
-            output_names=[output],
-            dynamic_shapes=tuple({0: batch} for _ in inputs),
-            opset_version=OPSET,
-            dynamo=True,
-            optimize=True,
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                _Positional(module.eval()),
+                tuple(inputs.values()),
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamic_shapes=(tuple({0: batch} for _ in inputs),),
+                opset_version=OPSET,
+                dynamo=True,
+                optimize=True,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise BundleError(f"export: {path.name} cannot be made from this module ({reason})") from error
     model = program.model_proto
     del model.metadata_props[:]
     for node in model.graph.node:
@@ -59,22 +84,21 @@ def write_graph(module: nn.Module, inputs: dict[str, Tensor], output: str, path:
         del value.metadata_props[:]
     for weights in model.graph.initializer:
         del weights.metadata_props[:]
-    onnx.checker.check_model(model)
-    onnx.save(model, str(path))
+    save_graph(model, path)
+    onnx.checker.check_model(str(path))
 
 
-def evaluate(module: nn.Module, inputs: dict[str, Tensor]) -> NDArray[np.float32]:
-    """What PyTorch says, in fp32."""
+def evaluate(module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> Arrays:
+    """What PyTorch says, in fp32, by output name."""
     with torch.inference_mode():
-        result: Tensor = module.eval()(*inputs.values())
-    return result.float().numpy()
+        found = as_tuple(module.eval()(*inputs.values()))
+    return {name: tensor.float().numpy() for name, tensor in zip(outputs, found, strict=True)}
 
 
 def check_parity(
     path: Path,
-    inputs: dict[str, Tensor],
-    output: str,
-    expected: Array,
+    inputs: Mapping[str, Tensor],
+    expected: Mapping[str, Array],
     tolerance: float = TOLERANCE,
     batches: Sequence[int] = (1,),
     what: str = "given",
@@ -82,6 +106,7 @@ def check_parity(
     """Run the file on ONNX Runtime's CPU provider and compare, on the whole batch and on its first rows.
 
     Args:
+        expected: by output name.
         what: which inputs these are, for the message.
 
     Returns:
@@ -91,10 +116,11 @@ def check_parity(
         BundleError: it is above the tolerance.
     """
     session = Session(path, providers=("CPUExecutionProvider",))
-    worst = 0.0
-    for rows in (*batches, len(expected)):
-        found = session.run(**{name: tensor[:rows].numpy() for name, tensor in inputs.items()})[output]
-        worst = max(worst, relative_error(np.asarray(found), np.asarray(expected[:rows])))
+    worst, rows = 0.0, len(next(iter(expected.values())))
+    for count in (*batches, rows):
+        found = session.run(**{name: tensor[:count].numpy() for name, tensor in inputs.items()})
+        for name, array in expected.items():
+            worst = max(worst, relative_error(np.asarray(found[name]), np.asarray(array[:count])))
     if not worst <= tolerance:
         raise BundleError(
             f"export: {path.name} differs from PyTorch by {worst:.1e} relative on {what} inputs, more than "

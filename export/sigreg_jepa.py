@@ -6,7 +6,6 @@ The encoder takes uint8 pixels and the predictor SI units already in PyTorch, so
 from __future__ import annotations
 
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,6 @@ import torch
 
 from jepa_ros.bundle.loader import ENCODER, GOALS, GOLDEN, PREDICTOR, load_bundle, write_manifest
 from jepa_ros.bundle.manifest import (
-    MANIFEST_NAME,
     ActionSpec,
     Calibration,
     CameraSpec,
@@ -31,6 +29,8 @@ from jepa_ros.bundle.manifest import (
 from jepa_ros.errors import BundleError
 from jepa_ros.world_model import OnnxWorldModel
 from jepa_ros_export.calibration import Distance, Float32, arrival_energy, encode, latent_distance, surprise
+from jepa_ros_export.folder import replacing
+from jepa_ros_export.goals import goal_views
 from jepa_ros_export.graphs import TOLERANCE, check_parity, evaluate, write_graph
 from jepa_ros_export.probes import Probes, image_probes, predictor_probes, value_probes
 from jepa_ros_training.checkpoint import load_average
@@ -94,11 +94,8 @@ def export(request: Export, held_out: Runs) -> dict[str, float]:
             f"export: {request.value} is for latents of {head.config.latent}, the model has {model.config.latent}"
         )
     held_out.need(model.config.context + 1, "held-out runs")
-    views = _goal_views(request.goals)
-    _refuse_other_folders(request.out)
-    request.out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{request.out.name}.", dir=request.out.parent))
-    try:
+    views = goal_views(request.goals)
+    with replacing(request.out) as partial:
         latents = encode(model, held_out)
         errors = _write_graphs(model, head, held_out, latents, partial)
         if views:
@@ -107,30 +104,7 @@ def export(request: Export, held_out: Runs) -> dict[str, float]:
             shutil.copy(view, partial / GOALS / view.name)
         write_manifest(partial, _manifest(request, model, head, held_out, latents))
         OnnxWorldModel(load_bundle(partial))
-        partial.chmod(0o755)
-        if request.out.exists():
-            shutil.rmtree(request.out)
-        partial.rename(request.out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return errors
-
-
-def _refuse_other_folders(out: Path) -> None:
-    """A bundle may be replaced; anything else that lies there may not."""
-    if out.exists() and not (out / MANIFEST_NAME).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise BundleError(f"export: {out} exists and is not a bundle; choose another --out or remove it")
-
-
-def _goal_views(folder: Path | None) -> list[Path]:
-    """The PNGs of a folder of goals; a misspelt folder must not become a bundle without goals."""
-    if folder is None:
-        return []
-    views = sorted(folder.glob("*.png"))
-    if not views:
-        has = "holds no .png views" if folder.is_dir() else "is no folder"
-        raise BundleError(f"export: --goals {folder} {has}; write some with `python -m jepa_ros_simulation.views`")
-    return views
 
 
 def _write_graphs(
@@ -151,12 +125,12 @@ def _write_graphs(
         graphs.append((VALUE, head, value_probes(past[:, -1], latents, rng), "value"))
     golden, errors = {}, {}
     for name, module, probes, output in graphs:
-        write_graph(module, probes.recorded, output, folder / name)
+        write_graph(module, probes.recorded, [output], folder / name)
         kept: dict[str, list[Float32]] = {}
         errors[name] = 0.0
         for what, inputs in probes.groups().items():
-            expected = evaluate(module, inputs)
-            found = check_parity(folder / name, inputs, output, expected, tolerance, what=what)
+            expected = evaluate(module, inputs, [output])[output]
+            found = check_parity(folder / name, inputs, {output: expected}, tolerance, what=what)
             errors[name] = max(errors[name], found)
             # Random rows do not compress, and two say as much as eight.
             count = _GOLDEN_RANDOM if what == "random" else len(expected)
@@ -183,7 +157,8 @@ def _manifest(request: Export, model: WorldModel, head: ValueHead | None, runs: 
         chosen = head
 
         def distance(latent: Float32, goal: Float32) -> Float32:
-            return evaluate(chosen, {"latent": torch.from_numpy(latent), "goal": torch.from_numpy(goal)})
+            inputs = {"latent": torch.from_numpy(latent), "goal": torch.from_numpy(goal)}
+            return evaluate(chosen, inputs, ["value"])["value"]
 
         source, metric = "head:value", "value"
     middle, high = surprise(model, runs, latents)

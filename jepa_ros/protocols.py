@@ -16,16 +16,20 @@ if TYPE_CHECKING:
 class WorldModel(Protocol):
     """An encoder and an action-conditioned predictor."""
 
-    def encode(self, frame: UInt8) -> Float32:
-        """Frame `[h, w, channels]` uint8 at the model's native size, RGB or grey → latent `[D]`."""
+    def encode(self, frame: UInt8, measured: Float32 | None = None) -> Float32:
+        """Frame `[h, w, channels]` uint8 at the model's native size, RGB or grey → latent `[D]`.
+
+        A model that sees a stack of S frames at once takes `[S, h, w, channels]`, oldest first; one with proprio takes
+        `measured` `[P]` besides.
+        """
         ...
 
     def rollout(self, latents: Float32, past_actions: Float32, actions: Float32) -> Float32:
         """Predict what actions lead to, feeding predictions back.
 
         Args:
-            latents: `[T, D]`, oldest first, one model step apart.
-            past_actions: `[T - 1, A]`; row t was applied from latent t to latent t + 1.
+            latents: `[T, D]`, oldest first, one model step apart; or `[B, T, D]`, a history for each candidate.
+            past_actions: `[T - 1, A]`, or `[B, T - 1, A]`; row t was applied from latent t to latent t + 1.
             actions: `[B, H, A]` candidates, in the manifest's units.
 
         Returns:

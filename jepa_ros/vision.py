@@ -12,6 +12,7 @@ import numpy as np
 
 from jepa_ros.bundle.manifest import CameraSpec
 from jepa_ros.errors import ImageError
+from jepa_ros.resize import centered, resize, shorter_side_to
 from jepa_ros.types import UInt8
 
 _LOG = logging.getLogger(__name__)
@@ -29,12 +30,6 @@ _ENCODINGS: dict[str, tuple[int, int | None]] = {
     "yuyv": (2, cv2.COLOR_YUV2RGB_YUY2),
 }
 _DEEP = ("mono16", "16UC1", "16UC3", "16SC1", "rgb16", "bgr16", "rgba16", "bgra16", "32FC1", "32FC3")
-_INTERPOLATION = {
-    "area": cv2.INTER_AREA,
-    "linear": cv2.INTER_LINEAR,
-    "cubic": cv2.INTER_CUBIC,
-    "nearest": cv2.INTER_NEAREST,
-}
 
 
 @dataclass(frozen=True)
@@ -99,17 +94,40 @@ def decode_compressed(data: bytes | bytearray | memoryview | UInt8, format_: str
     return np.asarray(cv2.cvtColor(image, conversion), dtype=np.uint8)
 
 
+@dataclass(frozen=True)
+class _Layout:
+    """How an image becomes the encoder's, in pixels.
+
+    Attributes:
+        box: left, top, width and height of the part that is resized.
+        resized: width and height that it is resized to.
+        offset: left and top of the encoder's image in that; negative where it begins with a border.
+    """
+
+    box: tuple[int, int, int, int]
+    resized: tuple[int, int]
+    offset: tuple[int, int] = (0, 0)
+
+
 class Preprocessor:
-    """Crops and resizes RGB images to the encoder's native size, in grey where it takes one channel.
+    """Crops and resizes RGB images to the encoder's native size, in grey where it takes one channel. Frames are not
+    stacked here: one goes in, one comes out.
 
     Args:
         camera: the manifest's camera block.
+
+    Raises:
+        ImageError: two channels, which no camera gives.
     """
 
     def __init__(self, camera: CameraSpec) -> None:
+        if camera.channels == 2:
+            raise ImageError(
+                "camera.channels is 2, and no camera gives two; frames must be given ready-made to the world model, "
+                f"as uint8 [{camera.height}, {camera.width}, 2]"
+            )
         self._camera = camera
         self._size = (camera.width, camera.height)
-        self._interpolation = _INTERPOLATION[camera.interpolation]
 
     def __call__(self, rgb: UInt8) -> UInt8:
         """RGB `[h, w, 3]` of any size → `[camera.height, camera.width, camera.channels]`, contiguous.
@@ -121,41 +139,46 @@ class Preprocessor:
         """
         if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
             raise ImageError(f"image must be uint8 [h, w, 3], not {rgb.dtype} {list(rgb.shape)}")
-        left, top, wide, high = self._kept(rgb.shape[1], rgb.shape[0])
+        layout = self._layout(rgb.shape[1], rgb.shape[0])
+        left, top, wide, high = layout.box
         image = rgb[top : top + high, left : left + wide]
         if self._camera.channels == 1:
             image = np.asarray(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY), dtype=np.uint8)
-        if (wide, high) != self._size:
-            if self._camera.resize == "letterbox":
-                image = self._letterbox(image)
-            else:
-                image = np.asarray(cv2.resize(image, self._size, interpolation=self._interpolation), dtype=np.uint8)
+        if (wide, high) != layout.resized:
+            image = resize(image, layout.resized, self._camera.interpolation, self._camera.antialias)
+        if layout.resized != self._size:
+            image = self._windowed(image, layout.offset)
         # OpenCV's grey images have no third axis.
         return np.ascontiguousarray(image).reshape(self._camera.height, self._camera.width, -1)
 
-    def _kept(self, width: int, height: int) -> tuple[int, int, int, int]:
-        """Left, top, width and height, in pixels, of the part that is resized: what `crop` leaves, and of that, for
-        `center_crop`, the largest middle part of the encoder's shape."""
+    def _layout(self, width: int, height: int) -> _Layout:
+        """Of an image of this size: what `crop` leaves, and then what `resize` makes of it."""
         top, bottom, left, right = self._camera.crop
         x, y = round(left * width), round(top * height)
         wide, high = width - x - round(right * width), height - y - round(bottom * height)
         if wide <= 0 or high <= 0:
             raise ImageError(f"image of {width}×{height} pixels has nothing left after the bundle's crop")
-        if self._camera.resize != "center_crop":
-            return x, y, wide, high
-        scale = min(wide / self._size[0], high / self._size[1])
-        inner_wide, inner_high = max(round(self._size[0] * scale), 1), max(round(self._size[1] * scale), 1)
-        return x + (wide - inner_wide) // 2, y + (high - inner_high) // 2, inner_wide, inner_high
+        box, size = (x, y, wide, high), self._size
+        if self._camera.resize == "stretch":
+            return _Layout(box, size)
+        if self._camera.resize == "center_crop":
+            scale = min(wide / size[0], high / size[1])
+            inner_wide, inner_high = max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
+            return _Layout((x + (wide - inner_wide) // 2, y + (high - inner_high) // 2, inner_wide, inner_high), size)
+        if self._camera.resize_to is not None:
+            resized = shorter_side_to(self._camera.resize_to, wide, high)
+            return _Layout(box, resized, (centered(resized[0], size[0]), centered(resized[1], size[1])))
+        scale = min(size[0] / wide, size[1] / high)
+        resized = (max(round(wide * scale), 1), max(round(high * scale), 1))
+        return _Layout(box, resized, (-((size[0] - resized[0]) // 2), -((size[1] - resized[1]) // 2)))
 
-    def _letterbox(self, image: UInt8) -> UInt8:
-        height, width = image.shape[:2]
-        scale = min(self._size[0] / width, self._size[1] / height)
-        wide, high = max(round(width * scale), 1), max(round(height * scale), 1)
-        framed = np.zeros((self._size[1], self._size[0], *image.shape[2:]), np.uint8)
-        left, top = (self._size[0] - wide) // 2, (self._size[1] - high) // 2
-        framed[top : top + high, left : left + wide] = cv2.resize(
-            image, (wide, high), interpolation=self._interpolation
-        )
+    def _windowed(self, image: UInt8, offset: tuple[int, int]) -> UInt8:
+        """The encoder's window of an image that was resized beyond it, or the image in black borders that fill it."""
+        (left, top), (wide, high) = offset, self._size
+        if self._camera.resize != "letterbox":
+            return image[top : top + high, left : left + wide]
+        framed = np.zeros((high, wide, *image.shape[2:]), np.uint8)
+        framed[-top : -top + image.shape[0], -left : -left + image.shape[1]] = image
         return framed
 
     def check_field_of_view(self, horizontal_rad: float, width: int | None = None, height: int | None = None) -> None:
@@ -177,8 +200,9 @@ class Preprocessor:
         if not 0 < horizontal_rad < math.pi:
             raise ImageError(f"the camera's field of view is {horizontal_rad} rad, not in 0 to π; check camera_info")
         across = self._size[0] if width is None else width
-        _, _, wide, _ = self._kept(across, self._size[1] if height is None else height)
-        kept = 2 * math.atan(math.tan(horizontal_rad / 2) * wide / across)
+        layout = self._layout(across, self._size[1] if height is None else height)
+        share = layout.box[2] / across * min(self._size[0] / layout.resized[0], 1.0)
+        kept = 2 * math.atan(math.tan(horizontal_rad / 2) * share)
         off, tolerance = abs(kept - expected), self._camera.fov_tolerance_rad
         seen, trained = math.degrees(kept), math.degrees(expected)
         text = f"the camera sees {seen:.0f}° across, the bundle was trained with {trained:.0f}°"

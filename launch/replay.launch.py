@@ -30,6 +30,11 @@ ARGUMENTS = [
         default_value=PathJoinSubstitution([SHARE, "bundles", "default"]),
         description="folder of the world model's bundle",
     ),
+    DeclareLaunchArgument(
+        "trusted_keys",
+        default_value="",
+        description="public key files, commas between, one of which must have signed the bundle; empty: as params_file",
+    ),
     DeclareLaunchArgument("robot", default_value="go2", description="name of a shipped robot, or path of a robot YAML"),
     DeclareLaunchArgument("rate", default_value="1.0", description="bag seconds a second; 0 plays in lock-step"),
     DeclareLaunchArgument(
@@ -59,6 +64,16 @@ def text(argument: str) -> ParameterValue:
     return ParameterValue(LaunchConfiguration(argument), value_type=str)
 
 
+def trusted_keys() -> list[tuple[list[dict[str, ParameterValue]], IfCondition]]:
+    """Parameters of world_model, and when they are the ones: with keys in the argument, and without."""
+    argument = LaunchConfiguration("trusted_keys")
+    given = {"trusted_keys": ParameterValue(["[", argument, "]"])}  # a list, as YAML reads it
+    return [
+        ([], IfCondition(EqualsSubstitution(argument, ""))),
+        ([given], IfCondition(NotEqualsSubstitution(argument, ""))),
+    ]
+
+
 def generate_launch_description() -> LaunchDescription:
     params_file = LaunchConfiguration("params_file")
     lock_step = ParameterValue(EqualsSubstitution(LaunchConfiguration("rate"), "0"), value_type=bool)
@@ -76,15 +91,20 @@ def generate_launch_description() -> LaunchDescription:
         remappings=SHADOWS,
         **common,
     )
-    world_model = LifecycleNode(
-        executable="world_model",
-        name="world_model",
-        namespace="",
-        parameters=[params_file, {"bundle": text("bundle"), "lock_step": lock_step}, clocked],
-        # What the robot really did stands in the bag; the shadow's safety must not end the bag's goals.
-        remappings=[("safety_status", "shadow/safety_of_nobody")],
-        **common,
-    )
+    # Two of which one runs: without keys here, those that the parameter file names must not be undone.
+    world_models = [
+        LifecycleNode(
+            executable="world_model",
+            name="world_model",
+            namespace="",
+            parameters=[params_file, {"bundle": text("bundle"), "lock_step": lock_step}, clocked, *keys],
+            # What the robot really did stands in the bag; the shadow's safety must not end the bag's goals.
+            remappings=[("safety_status", "shadow/safety_of_nobody")],
+            condition=condition,
+            **common,
+        )
+        for keys, condition in trusted_keys()
+    ]
     player = Node(
         executable="player",
         name="player",
@@ -103,5 +123,5 @@ def generate_launch_description() -> LaunchDescription:
         **common,
     )
     ends = RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[Shutdown(reason="the player has ended")]))
-    nodes = GroupAction([PushRosNamespace(LaunchConfiguration("namespace")), joint_command, world_model, player])
+    nodes = GroupAction([PushRosNamespace(LaunchConfiguration("namespace")), joint_command, *world_models, player])
     return LaunchDescription([*ARGUMENTS, ends, nodes])

@@ -28,6 +28,11 @@ ARGUMENTS = [
         default_value=PathJoinSubstitution([SHARE, "bundles", "default"]),
         description="folder of the world model's bundle",
     ),
+    DeclareLaunchArgument(
+        "trusted_keys",
+        default_value="",
+        description="public key files, commas between, one of which must have signed the bundle; empty: as params_file",
+    ),
     DeclareLaunchArgument("robot", default_value="go2", description="name of a shipped robot, or path of a robot YAML"),
     DeclareLaunchArgument("room", default_value="0", description="room of the simulator (its seed)"),
     DeclareLaunchArgument("namespace", default_value="", description="namespace of every node"),
@@ -52,6 +57,16 @@ ARGUMENTS = [
 def text(argument: str) -> ParameterValue:
     """An argument that is text whatever it looks like: a number, or nothing, would be taken for another type."""
     return ParameterValue(LaunchConfiguration(argument), value_type=str)
+
+
+def trusted_keys() -> list[tuple[list[dict[str, ParameterValue]], IfCondition]]:
+    """Parameters of world_model, and when they are the ones: with keys in the argument, and without."""
+    argument = LaunchConfiguration("trusted_keys")
+    given = {"trusted_keys": ParameterValue(["[", argument, "]"])}  # a list, as YAML reads it
+    return [
+        ([], IfCondition(EqualsSubstitution(argument, ""))),
+        ([given], IfCondition(NotEqualsSubstitution(argument, ""))),
+    ]
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -84,16 +99,22 @@ def generate_launch_description() -> LaunchDescription:
         **common,
     )
     watchdog = Node(executable="command_watchdog", name="command_watchdog", parameters=[params_file, robot], **common)
-    world_model = LifecycleNode(
-        executable="world_model",
-        name="world_model",
-        namespace="",
-        parameters=[
-            params_file,
-            {"bundle": text("bundle"), "use_sim_time": use_sim_time, "autostart": autostart},
-        ],
-        **common,
-    )
+    # Two of which one runs: without keys here, those that the parameter file names must not be undone.
+    world_models = [
+        LifecycleNode(
+            executable="world_model",
+            name="world_model",
+            namespace="",
+            parameters=[
+                params_file,
+                {"bundle": text("bundle"), "use_sim_time": use_sim_time, "autostart": autostart},
+                *keys,
+            ],
+            condition=condition,
+            **common,
+        )
+        for keys, condition in trusted_keys()
+    ]
     recorder = Node(
         executable="recorder",
         name="recorder",
@@ -105,7 +126,7 @@ def generate_launch_description() -> LaunchDescription:
         "MUJOCO_GL", "egl", condition=IfCondition(EqualsSubstitution(LaunchConfiguration("headless"), "true"))
     )
     nodes = GroupAction(
-        [PushRosNamespace(LaunchConfiguration("namespace")), sim, watchdog, joint_command, world_model, recorder]
+        [PushRosNamespace(LaunchConfiguration("namespace")), sim, watchdog, joint_command, *world_models, recorder]
     )
     # Without the dog there is nothing to run, and without the watchdog nothing may: joint_command stops and sits. A
     # dead planner or commander is reported, and the safety of the others takes over.

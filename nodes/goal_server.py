@@ -125,9 +125,9 @@ class GoalServer:
                 raise BundleError(f"goal latent: must be {self._model.latent_dim} finite numbers, got {latent.size}")
             return latent
         if request.kind == ReachGoal.Goal.NAME:
-            return self._model.encode(self._prepare(self._bundle.goal_image(request.name)))
+            return self._model.encode_goal(self._prepare(self._bundle.goal_image(request.name)))
         if request.kind == ReachGoal.Goal.IMAGE:
-            return self._model.encode(self._prepare(image_view(request.image)))
+            return self._model.encode_goal(self._prepare(image_view(request.image)))
         raise BundleError(f"goal kind {request.kind}: must be 0 (image), 1 (name) or 2 (latent)")
 
     def take_recorded(self, message: Goal) -> None:
@@ -136,7 +136,7 @@ class GoalServer:
         Raises:
             JepaRosError: its image cannot be encoded.
         """
-        latent = self._model.encode(self._prepare(image_view(message.image)))
+        latent = self._model.encode_goal(self._prepare(image_view(message.image)))
         self._take(ActiveGoal(latent, -1.0, 0.0, identity=bytes(message.goal_id)))
 
     def _take(self, goal: ActiveGoal) -> bool:

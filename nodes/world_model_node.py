@@ -17,7 +17,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from jepa_ros_msgs.msg import ActionChunk, AppliedAction, Goal, SafetyStatus, StageLatency
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from jepa_ros.bundle.loader import load_bundle
+from jepa_ros.bundle.signing import open_trusted
 from jepa_ros.errors import BundleError, ImageError, JepaRosError
 from jepa_ros.messages import horizontal_fov, image_view, seconds
 from jepa_ros.planning.pursuit import GoalPursuit, Lens, Pursued, PursuitSettings
@@ -40,6 +40,12 @@ class WorldModelNode(ManagedNode):
     def __init__(self) -> None:
         super().__init__("world_model")
         self._bundle_path = declare(self, "bundle", "", "folder of the bundle")
+        self._trusted_keys = declare(
+            self,
+            "trusted_keys",
+            [""],
+            "public key files, one of which must have signed the bundle; empty requires no signature",
+        )
         self._compressed = declare(self, "compressed", False, "subscribe to camera/image_raw/compressed")
         self._settings = PursuitSettings(
             threads=declare(self, "threads", 1, "CPU threads of the model", low=1, high=64),
@@ -62,7 +68,7 @@ class WorldModelNode(ManagedNode):
         """Open the bundle: every byte is checked and the golden outputs are compared before anything runs."""
         if not self._bundle_path:
             raise BundleError("parameter bundle is empty: give the folder of a bundle")
-        bundle = load_bundle(self._bundle_path)
+        bundle = open_trusted(self._bundle_path, self._trusted_keys)
         self._pursuit = GoalPursuit(bundle, self._settings)
         self._manifest = bundle.manifest
         self._frames = NewestFrame(self._pursuit.cadence.saw)

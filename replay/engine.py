@@ -174,7 +174,7 @@ class _Run:
     def _begin_goals(self, now: int, clock: float) -> None:
         while self._goals and self._goals[0].time <= now:
             goal = self._goals.pop(0)
-            latent = self._pursuit.model.encode(self._pursuit.prepare(goal.image))
+            latent = self._pursuit.model.encode_goal(self._pursuit.prepare(goal.image))
             self._pursuit.begin(goal.identity, latent, fresh=not self._planning)
             if not self._planning:
                 self._runs.append(([], []))
@@ -229,6 +229,6 @@ class _Run:
             self._runs.append(([], []))
         latents, actions = self._runs[-1]
         if latents:
-            rest = np.zeros(len(self.result.action_names), np.float32)
+            rest = np.zeros(self._pursuit.model.action_dim, np.float32)
             actions.append(rest if found.applied is None else found.applied)
         latents.append(step.latent)

@@ -34,7 +34,7 @@ class Stretch:
     """Frames without a hole between them.
 
     Attributes:
-        images: uint8 `[h, w, 3]` each; actions: `[A]` from each frame to the next, one fewer; poses: x m, y m, yaw rad.
+        images: uint8 `[h, w, c]` each; actions: `[A]` from each frame to the next, one fewer; poses: x m, y m, yaw rad.
     """
 
     images: list[UInt8] = field(default_factory=list)
@@ -51,13 +51,13 @@ class Drive:
     has_poses: bool
 
 
-def stretches_of(bag: Bag, step_s: float, size: int, action_names: tuple[str, ...]) -> Drive:
+def stretches_of(bag: Bag, step_s: float, camera: CameraSpec, action_names: tuple[str, ...]) -> Drive:
     """Cut a bag into stretches.
 
     Args:
         bag: holds camera images and applied actions.
-        step_s: model step in s.
-        size: width and height in pixels to which images are resized.
+        step_s: time between frames in s: the model step.
+        camera: how images are cropped and resized.
         action_names: components of an action; a bag with others is refused.
 
     Raises:
@@ -67,7 +67,7 @@ def stretches_of(bag: Bag, step_s: float, size: int, action_names: tuple[str, ..
     if missing := [name for name in ("camera", "applied_action") if name not in topics]:
         raise BagError(f"bag {bag.path}: has no {' and no '.join(missing)}; training needs both")
     roles = {topic: role for role, topic in topics.items()}
-    prepare = Preprocessor(CameraSpec(width=size, height=size))
+    prepare = Preprocessor(camera)
     cadence, applied = FrameCadence(step_s), AppliedActions(len(action_names))
     found, pose, fov = [Stretch()], (0.0, 0.0, 0.0), 0.0
     wanted = [topics[name] for name in ("camera", "camera_info", "applied_action", "odometry") if name in topics]
@@ -156,7 +156,7 @@ def main(
         number, frames, poses = len(list(out.glob("run_*.npz"))), 0, True
         for path in track(found, description="reading bags"):
             bag = Bag(path)
-            drive = stretches_of(bag, step, size, tuple(actions.split(",")))
+            drive = stretches_of(bag, step, CameraSpec(width=size, height=size), tuple(actions.split(",")))
             for fault in bag.faults:
                 console.print(f"[yellow]{fault.path}: {fault.what}[/yellow]")
             if not drive.stretches:

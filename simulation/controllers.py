@@ -137,7 +137,7 @@ def _serve(pipe: Connection, bundle_path: Path, seed: int, overrides: dict[str, 
             if episode is not None:
                 planner = make_planner(bundle.manifest, model, overrides, seed=seed * 100_003 + episode)
                 mpc = LatentMPC(model, planner, bundle.manifest, delay_steps=1)
-                mpc.set_goal(model.encode(prepare(image)))
+                mpc.set_goal(model.encode_goal(prepare(image)))
                 sent, committed = None, np.zeros_like(committed)
                 pipe.send(None)
                 continue

@@ -14,7 +14,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "bundles").glob("*/README.md"))]
+FAMILIES = sorted((ROOT / "docs" / "families").glob("*.md"))
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *FAMILIES,
+    *sorted((ROOT / "bundles").glob("*/README.md")),
+]
 FENCE = re.compile(r"```bash\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)\)")
 
@@ -62,7 +68,10 @@ def check_tool(words):
     assert entry, f"setup.py has no {name}"
     if entry[1].startswith("jepa_ros_nodes"):
         pytest.importorskip("rclpy")
-    check_options(name, arguments, help_of(entry[1]))
+    if name == "jepa-export":
+        pytest.importorskip("torch")
+    sub = [arguments[0]] if name in ("jepa-bundle", "jepa-export") else []
+    check_options(name, arguments, help_of(entry[1], *sub))
 
 
 def check_launch(words):
@@ -89,7 +98,7 @@ def check(words):
         check_module(rest[1:])
     elif head == "jepa-launch":
         check_launch(rest)
-    elif head in ("jepa-replay", "jepa-record"):
+    elif head in ("jepa-bundle", "jepa-export", "jepa-replay", "jepa-record"):
         check_tool(words)
     else:
         path = ROOT / head
@@ -112,3 +121,6 @@ def test_every_page_of_docs_is_in_the_readme():
     text = (ROOT / "README.md").read_text()
     for page in (ROOT / "docs").glob("*.md"):
         assert f"docs/{page.name}" in text
+    text = (ROOT / "docs" / "families.md").read_text()
+    for page in FAMILIES:
+        assert f"families/{page.name}" in text

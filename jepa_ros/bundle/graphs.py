@@ -74,7 +74,7 @@ def read_signature(folder: Path, name: str, listed: Collection[str]) -> Signatur
         model = onnx.load_model_from_string((folder / name).read_bytes())
     except Exception as error:  # protobuf's and onnx's errors share no base class
         raise BundleError(f"bundle {folder}: {name} is not an ONNX graph") from error
-    for tensor in _tensors(model):
+    for tensor in tensors_of(model):
         for location in _locations(tensor):
             # Relative to the graph's own folder.
             file = (PurePosixPath(name).parent / location).as_posix()
@@ -96,7 +96,7 @@ def _types(values: Iterable[onnx.ValueInfoProto]) -> dict[str, TensorType]:
     }
 
 
-def _tensors(message: Any) -> Iterator[onnx.TensorProto]:
+def tensors_of(message: Any) -> Iterator[onnx.TensorProto]:
     """Every tensor inside a protobuf message, wherever the format may hold one: initializers, attributes, subgraphs,
     functions."""
     if isinstance(message, onnx.TensorProto):
@@ -105,7 +105,7 @@ def _tensors(message: Any) -> Iterator[onnx.TensorProto]:
     for field, value in message.ListFields():
         if field.message_type is not None:
             for part in (value,) if hasattr(value, "ListFields") else value:  # one message, or many
-                yield from _tensors(part)
+                yield from tensors_of(part)
 
 
 def _locations(tensor: onnx.TensorProto) -> list[str]:

@@ -12,13 +12,17 @@ import yaml
 from numpy.typing import NDArray
 
 from jepa_ros.arrays import read_arrays
-from jepa_ros.bundle.graphs import Signature, TensorType, read_signature
+from jepa_ros.bundle.graphs import read_signature
 from jepa_ros.bundle.manifest import MANIFEST_NAME, Manifest, read_manifest
+from jepa_ros.bundle.signatures import ENCODER, PREDICTOR, PREDICTOR_VJP, expected_signatures
 from jepa_ros.errors import BundleError, JepaRosError
 from jepa_ros.types import UInt8
 
-ENCODER, PREDICTOR, GOLDEN = "encoder.onnx", "predictor.onnx", "golden.npz"
-GOALS = "goals"
+GOLDEN, GOALS = "golden.npz", "goals"
+
+__all__ = [
+    "ENCODER", "GOALS", "GOLDEN", "PREDICTOR", "PREDICTOR_VJP", "Bundle", "load_bundle", "sha256", "write_manifest",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def load_bundle(path: str | Path) -> Bundle:
 
     Files are hashed before any of them is parsed, and a graph may keep tensors in hashed files only.
 
-    Golden outputs are compared when the graphs are opened (`OnnxWorldModel.check_golden`).
+    Golden outputs are compared when the graphs are opened (see `jepa_ros.golden`).
 
     Raises:
         BundleError: one sentence that names the file or field.
@@ -115,7 +119,9 @@ def load_bundle(path: str | Path) -> Bundle:
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     """Hash every file in the folder and write the manifest beside them; returns it with the hashes."""
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-    files = {name: sha256(folder / name) for name in names if name not in (MANIFEST_NAME, "README.md")}
+    # What says of the manifest, or may be written later, is not among what the manifest says.
+    beside = (MANIFEST_NAME, f"{MANIFEST_NAME}.sig", "README.md")
+    files = {name: sha256(folder / name) for name in names if name not in beside}
     complete = Manifest(**{**manifest.model_dump(), "files": files})
     text = yaml.safe_dump(complete.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     (folder / MANIFEST_NAME).write_text(text)
@@ -124,20 +130,6 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
 
 def _check_graphs(bundle: Bundle) -> None:
     """Refuse graphs whose named inputs and outputs do not have the types and shapes that the manifest implies."""
-    manifest = bundle.manifest
-    camera, context = manifest.camera, manifest.predictor.max_context
-    image = TensorType("uint8", [None, camera.height, camera.width, camera.channels])
-    latent = TensorType("float32", [None, *manifest.latent.shape])
-    history = TensorType("float32", [None, context, *manifest.latent.shape])
-    actions = TensorType("float32", [None, context, len(manifest.action.names) * manifest.action.block])
-    wanted = [
-        (ENCODER, Signature({"image": image}, {"latent": latent})),
-        (PREDICTOR, Signature({"latent": history, "action": actions}, {"next": latent})),
-    ]
-    for head in manifest.heads.values():
-        # Which steps of the action a head takes, the manifest does not say: the world model refuses such a head.
-        inputs: dict[str, TensorType] = {name: latent for name in head.inputs if name != "action"}
-        wanted.append((head.file, Signature(inputs, {head.output: TensorType("float32", [None])})))
-    for name, signature in wanted:
-        found = read_signature(bundle.path, name, manifest.files)
+    for name, signature in expected_signatures(bundle.manifest).items():
+        found = read_signature(bundle.path, name, bundle.manifest.files)
         signature.check(found, f"bundle {bundle.path}: {name}")

@@ -11,187 +11,31 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from jepa_ros.bundle.model_spec import (
+    ActionSpec,
+    CameraSpec,
+    Mount,
+    PredictorSpec,
+    ProprioSpec,
+    StateTensor,
+    Strict,
+    Timing,
+)
+from jepa_ros.bundle.planning_spec import Calibration, CostTerm, Head, PlannerDefaults, check_sources
 from jepa_ros.errors import BundleError
+
+__all__ = [
+    "MANIFEST_NAME", "SCHEMA_VERSION", "ActionSpec", "Calibration", "CameraSpec", "CostTerm", "Head", "Manifest",
+    "Mount", "PlannerDefaults", "PredictorSpec", "ProprioSpec", "StateTensor", "Timing", "read_manifest",
+]  # fmt: skip
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.yaml"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Mount(_Strict):
-    """Where the training camera sat, from base_link: metres, and rad nose-down."""
-
-    x: float = 0.0
-    y: float = 0.0
-    z: float = 0.0
-    pitch: float = 0.0
-
-
-class CameraSpec(_Strict):
-    """Which camera, and how its image becomes the encoder's input. Pixels stay uint8; scaling is inside the encoder.
-
-    Attributes:
-        name: topic prefix of the camera.
-        crop: shares of the image cut from top, bottom, left and right, before resizing.
-        width, height: what the encoder takes.
-        channels: 3 for RGB, 1 for grey.
-        resize: `stretch` to the size; `center_crop` to its shape and resize; `letterbox` with black borders.
-        interpolation: of the resize; `area` averages when it makes smaller, `nearest` never does.
-        antialias: whether `linear` and `cubic` average when they make smaller; the other two it does not concern.
-        frame_stack: frames that one latent is made of; frame_repeat: how often each is repeated.
-        horizontal_fov_rad: of the training camera after the crop; None where it is not known.
-        fov_tolerance_rad: a camera further off is warned about; one more than three times further is refused.
-    """
-
-    name: str = "camera"
-    crop: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-    width: int = Field(gt=0)
-    height: int = Field(gt=0)
-    channels: Literal[1, 2, 3] = 3
-    resize: Literal["stretch", "letterbox", "center_crop"] = "stretch"
-    interpolation: Literal["area", "linear", "cubic", "nearest"] = "area"
-    antialias: bool = True
-    frame_stack: int = Field(default=1, ge=1)
-    frame_repeat: int = Field(default=1, ge=1)
-    horizontal_fov_rad: float | None = Field(default=None, gt=0, lt=3.2)
-    fov_tolerance_rad: float = Field(default=0.1, gt=0)
-    mount: Mount = Mount()
-
-    @field_validator("crop")
-    @classmethod
-    def _leaves_something(cls, crop: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-        top, bottom, left, right = crop
-        if min(crop) < 0 or top + bottom >= 1 or left + right >= 1:
-            raise ValueError("shares must not be negative and must leave something of the image")
-        return crop
-
-
-class Timing(_Strict):
-    """Model time. `warm_up` says what to do while there are fewer than `history_min` latents.
-
-    `step_s` is the whole model step; `frame_skip` is the training data's frames in one.
-    """
-
-    step_s: float = Field(gt=0)
-    frame_skip: int = Field(default=1, ge=1)
-    history_min: int = Field(default=1, ge=1)
-    history_max: int = Field(default=1, ge=1)
-    warm_up: Literal["grow", "pad", "require"] = "pad"
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Timing:
-        if self.history_min > self.history_max:
-            raise ValueError("history_min must not be above history_max")
-        return self
-
-
-class StateTensor(_Strict):
-    """One tensor of the predictor's state: its shape without batch and time."""
-
-    name: str
-    kind: Literal["vector", "tokens", "map"]
-    shape: tuple[int, ...] = Field(min_length=1)
-    role: Literal["latent", "proprio"] = "latent"
-
-
-class ActionSpec(_Strict):
-    """The action of one model step, in the units named.
-
-    Attributes:
-        names, units: one entry a component.
-        block: environment actions that one model step holds.
-        low, high: bounds a component; norm_limit: greatest Euclidean norm, None for none.
-        fixed: components that planning leaves at a value.
-        delta: whether the action is a change of the state rather than a target or a rate.
-        frame: in which the action is expressed.
-    """
-
-    names: list[str] = Field(min_length=1)
-    units: list[str]
-    block: int = Field(default=1, ge=1)
-    low: list[float]
-    high: list[float]
-    norm_limit: float | None = Field(default=None, gt=0)
-    fixed: dict[str, float] = {}
-    delta: bool = False
-    frame: str = "base_link"
-
-    @model_validator(mode="after")
-    def _one_entry_a_component(self) -> ActionSpec:
-        for field in ("units", "low", "high"):
-            if len(getattr(self, field)) != len(self.names):
-                raise ValueError(
-                    f"{field} must have {len(self.names)} entries, one for each of {', '.join(self.names)}"
-                )
-        if len(set(self.names)) != len(self.names):
-            raise ValueError("names must differ from one another")
-        for name, low, high in zip(self.names, self.low, self.high, strict=True):
-            if not low < high and name not in self.fixed:
-                raise ValueError(f"low must be below high for {name}, or fix it")
-        if unknown := set(self.fixed) - set(self.names):
-            raise ValueError(f"fixed names {', '.join(sorted(unknown))}, which is no component")
-        return self
-
-
-class PredictorSpec(_Strict):
-    """How the predictor takes its context: `sliding` when it can go on past `max_context` by dropping the oldest."""
-
-    causal: bool = False
-    max_context: int = Field(ge=1)
-    sliding: bool = True
-    output: Literal["last", "sequence"] = "last"
-
-
-class Head(_Strict):
-    """A further graph on latents, for instance a value or a guardrail probe."""
-
-    # ONNX Runtime chooses its parser by the ending: only this one is read as what the loader has checked.
-    file: str = Field(pattern=r"\.onnx$")
-    inputs: list[Literal["latent", "goal", "action"]] = Field(min_length=1)
-    output: str
-
-
-class CostTerm(_Strict):
-    """One term of the energy. `source` is a state tensor's name, or `head:NAME`."""
-
-    source: str = "latent"
-    metric: Literal["l2", "l1", "smooth_l1", "cosine", "value"] = "l2"
-    reduction: Literal["mean", "sum"] = "mean"
-    weight: float = 1.0
-    steps: Literal["all", "last"] = "all"
-
-
-class PlannerDefaults(_Strict):
-    """What the planner of this bundle is set to where nobody says otherwise; None leaves it to the planner."""
-
-    name: Literal["cem", "icem", "mppi", "gradient"] = "cem"
-    samples: int | None = Field(default=None, ge=1)
-    iterations: int | None = Field(default=None, ge=1)
-    elites: int | None = Field(default=None, ge=1)
-    horizon: int | None = Field(default=None, ge=1)
-    knot: int | None = Field(default=None, ge=1)
-    std: float | None = Field(default=None, gt=0)
-    min_std: float | None = Field(default=None, ge=0)
-    momentum: float | None = Field(default=None, ge=0, lt=1)
-    temperature: float | None = Field(default=None, gt=0)
-
-
-class Calibration(_Strict):
-    """Measured on held-out runs: energy at which the goal is reached, surprise, and parity by provider and
-    precision."""
-
-    arrival_energy: float = Field(gt=0)
-    surprise_p50: float = Field(ge=0)
-    surprise_p99: float = Field(gt=0)
-    tolerance: dict[str, float] = {"CPUExecutionProvider:fp32": 1e-4}
-
-
-class Manifest(_Strict):
+class Manifest(Strict):
     """Everything a robot must know of a bundle besides its graphs."""
 
     schema_version: Literal[1] = 1
@@ -200,13 +44,15 @@ class Manifest(_Strict):
     licence: str
     source: str
     created_by: str
-    files: dict[str, str] = {}
+    files: dict[str, str] = Field(default={})
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
     camera: CameraSpec
+    proprio: ProprioSpec | None = None
     timing: Timing
     state: list[StateTensor] = Field(min_length=1)
     action: ActionSpec
     predictor: PredictorSpec
-    heads: dict[str, Head] = {}
+    heads: dict[str, Head] = Field(default={})
     cost: list[CostTerm] = Field(min_length=1)
     planner: PlannerDefaults = PlannerDefaults()
     calibration: Calibration
@@ -227,13 +73,19 @@ class Manifest(_Strict):
             raise ValueError("state: names must differ from one another")
         if not any(state.role == "latent" for state in self.state):
             raise ValueError("state: one tensor at least must have the role latent")
-        known = {*names, *(f"head:{name}" for name in self.heads)}
-        for term in self.cost:
-            if term.source not in known:
-                raise ValueError(f"cost: source {term.source!r} is none of {', '.join(sorted(known))}")
+        check_sources(self.cost, self.state, self.heads)
         if self.timing.history_max > self.predictor.max_context:
             raise ValueError("timing.history_max must not be above predictor.max_context")
         return self
+
+    def next_name(self, tensor: StateTensor) -> str:
+        """What the predictor calls a state tensor one model step on."""
+        return "next" if len(self.state) == 1 else f"next_{tensor.name}"
+
+    @property
+    def action_size(self) -> int:
+        """A, values in the action of one model step."""
+        return len(self.action.names) * self.action.block
 
     @property
     def latent(self) -> StateTensor:

@@ -22,6 +22,7 @@ class PlannerConfig:
         min_std: Smallest standard deviation, same unit.
         momentum: Share of the old mean and deviation kept at each update (CEM).
         temperature: MPPI only; *divides* the energy: weight = exp(-(energy - lowest) / temperature). Lower is greedier.
+        policy_samples: Plans that the model's policy proposes; they are always among the samples.
         convergence: Stop when an iteration lowers the best energy by less than this fraction; 0 never stops early.
 
     Raises:
@@ -37,6 +38,7 @@ class PlannerConfig:
     min_std: float = 0.05
     momentum: float = 0.0
     temperature: float = 0.05
+    policy_samples: int = 0
     convergence: float = 0.0
 
     def __post_init__(self) -> None:
@@ -49,6 +51,10 @@ class PlannerConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise PlanningError(f"planner setting '{name}' must be a whole number of at least 1, got {value!r}")
+        if not isinstance(self.policy_samples, int) or self.policy_samples < 0:
+            raise PlanningError(
+                f"planner setting 'policy_samples' must be a whole number of at least 0, got {self.policy_samples!r}"
+            )
         for name in ("std", "temperature"):
             if getattr(self, name) <= 0:
                 raise PlanningError(f"planner setting '{name}' must be above 0, got {getattr(self, name)!r}")

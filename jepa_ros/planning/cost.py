@@ -7,7 +7,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from jepa_ros.bundle.manifest import CostTerm
+from jepa_ros.bundle.layout import StateLayout
+from jepa_ros.bundle.manifest import CostTerm, Manifest, StateTensor
 from jepa_ros.errors import PlanningError
 from jepa_ros.types import Float32
 
@@ -26,49 +27,59 @@ class HeadedModel(Protocol):
 class GoalObjective:
     """Weighted sum of the manifest's cost terms toward one goal latent.
 
-    A term on the latent is a distance over its elements, their mean or sum: "l2" is *squared*, "smooth_l1" is quadratic
-    below 1, "cosine" is 1 - cosine. A term on a head is the head's output as it is. `steps`: "all" is the mean over the
-    horizon, "last" its last step.
+    A term on a tensor of the state is a distance over its elements, their mean or sum: "l2" is *squared*, "smooth_l1"
+    is quadratic below 1, "cosine" is 1 - cosine. "value" is what a head, or a tensor of one element such as a reward,
+    says as it is. `steps`: "all" is the mean over the horizon, "sum" the sum, "last" its last step; see `CostTerm`.
 
     Args:
         model: The world model; needs `head` where a term's source is a head.
         goal: `[D]` the goal's latent.
         terms: At least one.
-        latent_name: What the terms call the latent.
+        layout: Of the latent; None is one latent vector named "latent".
+        arrival: The distance by which arrival is judged; None takes the first term.
 
     Raises:
         PlanningError: A goal that is not a finite vector, no terms, or a term that fits neither itself nor the model.
     """
 
-    def __init__(self, model: object, goal: Float32, terms: Sequence[CostTerm], latent_name: str = "latent") -> None:
+    def __init__(
+        self,
+        model: object,
+        goal: Float32,
+        terms: Sequence[CostTerm],
+        layout: StateLayout | None = None,
+        arrival: CostTerm | None = None,
+    ) -> None:
         self.goal: Float32 = np.asarray(goal, dtype=np.float32)
         if self.goal.ndim != 1 or not np.isfinite(self.goal).all():
             raise PlanningError(f"the goal latent must be a finite vector [D], got shape {self.goal.shape}")
         if not terms:
             raise PlanningError("the bundle's manifest has no cost terms: add at least one to 'cost'")
-        for term in terms:
-            _check(term, model, latent_name)
+        self._layout = layout or StateLayout([StateTensor(name="latent", kind="vector", shape=(self.goal.size,))])
+        if self.goal.size != self._layout.size:
+            raise PlanningError(f"the goal latent has {self.goal.size} elements, the model's {self._layout.size}")
+        self._arrival = arrival or terms[0]
+        for term in (*terms, self._arrival):
+            _check(term, model, self._layout)
         self._heads = model if isinstance(model, HeadedModel) else None
         self._terms = tuple(terms)
-        self._goal_norm = np.float32(np.linalg.norm(self.goal))
-        self._difference: Float32 = np.zeros((0, 0, 0), dtype=np.float32)
+        self._difference: dict[tuple[int, ...], Float32] = {}
 
     def __call__(self, latents: Float32, actions: Float32) -> Float32:
         """Latents `[B, H, D]` → energy `[B]`; the actions do not enter."""
         energy = np.zeros(len(latents), dtype=np.float32)
         distances: dict[tuple[str, str, str], Float32] = {}
-        whole = {_kind(term) for term in self._terms if term.steps == "all"}
+        whole = {_kind(term) for term in self._terms if term.steps != "last"}
         for term in self._terms:
             kind = _kind(term)
             if kind not in distances:
                 distances[kind] = self._distance(latents if kind in whole else latents[:, -1:], term)
-            distance = distances[kind]
-            energy += np.float32(term.weight) * (distance.mean(axis=1) if term.steps == "all" else distance[:, -1])
+            energy += np.float32(term.weight) * _over_steps(distances[kind], term, latents.shape[1])
         return energy
 
     def arrival_energy(self, latent: Float32) -> float:
-        """Goal distance of one latent `[D]`: the first cost term, unweighted. Unit of `calibration.arrival_energy`."""
-        return float(self._distance(latent[None, None], self._terms[0])[0, 0])
+        """Goal distance of one latent `[D]`, unweighted. Unit of `calibration.arrival_energy`."""
+        return float(self._distance(latent[None, None], self._arrival)[0, 0])
 
     def _distance(self, latents: Float32, term: CostTerm) -> Float32:
         """`[B, H, D]` → `[B, H]`."""
@@ -76,15 +87,17 @@ class GoalObjective:
         if size != self.goal.size:
             raise PlanningError(f"the goal latent has {self.goal.size} elements, the model's latents have {size}")
         if self._heads is not None and term.source.startswith(_HEAD):
-            name = term.source[len(_HEAD) :]
             flat = np.ascontiguousarray(latents.reshape(count * steps, size))
-            return self._heads.head(name, flat, self.goal).reshape(count, steps)
+            return self._heads.head(term.source[len(_HEAD) :], flat, self.goal).reshape(count, steps)
+        latents, goal = self._layout.part(latents, term.source), self._layout.part(self.goal, term.source)
+        if term.metric == "value":
+            return latents[..., 0]
         if term.metric == "cosine":
-            scale = np.linalg.norm(latents, axis=2) * self._goal_norm
-            return np.asarray(1 - latents @ self.goal / np.maximum(scale, np.float32(1e-12)), dtype=np.float32)
-        if self._difference.shape != latents.shape:
-            self._difference = np.empty(latents.shape, dtype=np.float32)
-        difference = np.subtract(latents, self.goal, out=self._difference)
+            scale = np.linalg.norm(latents, axis=2) * np.float32(np.linalg.norm(goal))
+            return np.asarray(1 - latents @ goal / np.maximum(scale, np.float32(1e-12)), dtype=np.float32)
+        if latents.shape not in self._difference:
+            self._difference[latents.shape] = np.empty(latents.shape, dtype=np.float32)
+        difference = np.subtract(latents, goal, out=self._difference[latents.shape])
         if term.metric == "l2":
             distance: Float32 = np.einsum("bhd,bhd->bh", difference, difference)
         else:
@@ -94,8 +107,28 @@ class GoalObjective:
                 difference = capped * (difference - capped / 2)
             distance = difference.sum(axis=2)
         if term.reduction == "mean":
-            distance /= np.float32(size)
+            distance /= np.float32(goal.size)
         return distance
+
+
+def arrival_term(manifest: Manifest) -> CostTerm:
+    """The first cost term that says how far the goal is; where none does, a distance of the latent tensor."""
+    for term in manifest.cost:
+        if term.metric != "value":
+            return term
+        head = manifest.heads.get(term.source.removeprefix(_HEAD))
+        if head is not None and "goal" in head.inputs:
+            return term
+    return CostTerm(source=manifest.latent.name)
+
+
+def _over_steps(distance: Float32, term: CostTerm, horizon: int) -> Float32:
+    """`[B, H]`, or its last step `[B, 1]`, of which each step counts by the discount → `[B]`."""
+    if term.steps == "last":
+        return distance[:, -1] if term.discount == 1 else distance[:, -1] * np.float32(term.discount**horizon)
+    if term.discount != 1:
+        distance = distance * np.power(np.float32(term.discount), np.arange(horizon, dtype=np.float32))
+    return np.asarray(distance.mean(axis=1) if term.steps == "all" else distance.sum(axis=1), np.float32)
 
 
 def _kind(term: CostTerm) -> tuple[str, str, str]:
@@ -103,11 +136,13 @@ def _kind(term: CostTerm) -> tuple[str, str, str]:
     return term.source, term.metric, term.reduction
 
 
-def _check(term: CostTerm, model: object, latent_name: str) -> None:
+def _check(term: CostTerm, model: object, layout: StateLayout) -> None:
     head = term.source.startswith(_HEAD)
-    if not head and term.source != latent_name:
-        raise PlanningError(f"cost term: source '{term.source}' must be '{latent_name}' or 'head:NAME'")
-    if head != (term.metric == "value"):
+    if not head and term.source not in layout:
+        names = ", ".join(f"'{tensor.name}'" for tensor in layout.all)
+        raise PlanningError(f"cost term: source '{term.source}' must be {names} or 'head:NAME'")
+    value = head or layout.part(np.zeros(layout.size, np.float32), term.source).size == 1
+    if (head and term.metric != "value") or (term.metric == "value" and not value):
         raise PlanningError(f"cost term on '{term.source}': metric 'value' is for heads, and heads take no other")
     if head and not isinstance(model, HeadedModel):
         raise PlanningError(f"cost term on '{term.source}': this model has no heads")

@@ -23,7 +23,7 @@ def make_planner(
     """The manifest's planner; `overrides` replaces `name` ("cem" or "mppi") or any field of `PlannerConfig`.
 
     Raises:
-        PlanningError: An unknown planner or setting, or a value out of range.
+        PlanningError: An unknown planner or setting, a value out of range, or a horizon that the predictor cannot go.
     """
     known = [item.name for item in fields(PlannerConfig)]
     settings = {name: value for name in known if (value := getattr(manifest.planner, name, None)) is not None}
@@ -34,4 +34,10 @@ def make_planner(
     for key in changes:
         if key not in known:
             raise PlanningError(f"no planner setting is called '{key}': use one of name, {', '.join(known)}")
-    return _PLANNERS[name](model, PlannerConfig(**{**settings, **changes}), seed)
+    config, predictor = PlannerConfig(**{**settings, **changes}), manifest.predictor
+    if not predictor.sliding and config.horizon > predictor.max_context:
+        raise PlanningError(
+            f"planner setting 'horizon' is {config.horizon}, and this bundle's predictor, which does not slide, goes "
+            f"{predictor.max_context} steps at most"
+        )
+    return _PLANNERS[name](model, config, seed)

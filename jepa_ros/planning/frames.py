@@ -96,3 +96,21 @@ class AppliedActions:
         with self._lock:
             rows = [action for at, action in self._rows if begin < at <= end]
         return None if not rows else np.mean(rows, axis=0).astype(np.float32)
+
+    def means(self, begin: float, end: float, block: int) -> Float32 | None:
+        """Mean action of each of `block` equal parts of (begin, end] s, end to end `[block · A]`.
+
+        A part in which nothing was reported goes on with the one before it, or rests; None if nothing was in any.
+        """
+        if block == 1:
+            return self.mean(begin, end)
+        edges = np.linspace(begin, end, block + 1)
+        found = [self.mean(float(edges[i]), float(edges[i + 1])) for i in range(block)]
+        if all(part is None for part in found):
+            return None
+        held = np.zeros(self.size, np.float32)
+        row = []
+        for part in found:
+            held = held if part is None else part
+            row.append(held)
+        return np.concatenate(row)

@@ -8,16 +8,18 @@ more: they are rolled forward from the history first, and planning starts from w
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from jepa_ros.bundle.layout import StateLayout
 from jepa_ros.bundle.manifest import Manifest
 from jepa_ros.errors import ModelError, PlanningError
 from jepa_ros.guardrails import Sum, after
-from jepa_ros.planning.cost import GoalObjective
+from jepa_ros.planning.cost import GoalObjective, arrival_term
 from jepa_ros.planning.problem import ActionBounds, History, Plan, PlanProblem
 from jepa_ros.protocols import FollowsOn, Objective, Planner, WorldModel
 from jepa_ros.surprise import SurpriseMonitor
@@ -86,7 +88,9 @@ class LatentMPC:
         self._model = model
         self._planner = planner
         self._horizon = planner.horizon
-        self._terms, self._latent_name = manifest.cost, manifest.latent.name
+        self._terms, self._arrival = manifest.cost, arrival_term(manifest)
+        self._layout = StateLayout(manifest.state)
+        self._frames: deque[UInt8] = deque(maxlen=manifest.camera.frame_stack)
         self._timing = manifest.timing
         self._delay = delay_steps
         self._penalties = tuple(penalties)
@@ -104,32 +108,40 @@ class LatentMPC:
     def reset(self) -> None:
         """Forget the history and the last plan; the goal stays."""
         self._history: History | None = None
+        self._frames.clear()
         self._applied = self._rest
         self._stop()
 
     def set_goal(self, latent: Float32 | None) -> None:
         """Plan toward this latent `[D]` from the next step on. None stops planning and means that the robot stops."""
-        self._goal = None if latent is None else GoalObjective(self._model, latent, self._terms, self._latent_name)
+        self._goal = None
         if latent is None:
             self._stop()
+        else:
+            self._goal = GoalObjective(self._model, latent, self._terms, self._layout, self._arrival)
 
     def step(
-        self, frame: UInt8, applied_action: Float32 | None = None, seconds_left: Callable[[], float] | None = None
+        self,
+        frame: UInt8,
+        applied_action: Float32 | None = None,
+        seconds_left: Callable[[], float] | None = None,
+        measured: Float32 | None = None,
     ) -> Step:
         """Take in a frame and plan.
 
         Args:
-            frame: `[h, w, 3]` RGB at the model's native size.
+            frame: `[h, w, 3]` RGB at the model's native size; a stack of frames is made of the last ones here.
             applied_action: `[A]` mean action applied over the model step that ended at this frame, after safety; None
                 if nothing was (the resting action). Not used for the first frame after a reset.
             seconds_left: Time until the plan must be out; no iteration starts that is predicted to end later.
+            measured: `[P]` what the manifest's `proprio` names, at the time of the frame.
 
         Raises:
             ModelError: The encoder returned something that is not a number; the history is as it was.
             PlanningError: An action of the wrong size or not finite.
         """
         start = time.perf_counter()
-        latent = np.array(self._model.encode(frame), dtype=np.float32)
+        latent = np.array(self._encode(frame, measured), dtype=np.float32)
         if not np.isfinite(latent).all():
             raise ModelError("the encoder returned a latent that is not finite: this frame was not used")
         encoded = time.perf_counter()
@@ -153,6 +165,17 @@ class LatentMPC:
             plan_ms=(done - encoded) * 1e3,
         )
 
+    def _encode(self, frame: UInt8, measured: Float32 | None) -> Float32:
+        """The latent of the newest frames; before there are enough, the first stands for those before it."""
+        stack = self._frames.maxlen or 1
+        if stack == 1:
+            return self._model.encode(frame) if measured is None else self._model.encode(frame, measured)
+        frames = [*self._frames, frame][-stack:]
+        frames = [frames[0]] * (stack - len(frames)) + frames
+        latent = self._model.encode(np.stack(frames), measured)
+        self._frames.append(frame.copy())  # its owner may write over it; one that cannot be encoded is not kept
+        return latent
+
     def _append(self, latent: Float32, applied_action: Float32 | None) -> float | None:
         """Put the frame's latent into the history; return how surprising it was."""
         if self._history is None:
@@ -165,6 +188,8 @@ class LatentMPC:
         predicted = self._model.rollout(history.latents, history.actions, action[None, None])[0, 0]
         self._history = self._history.followed_by(action[None], latent[None], self._timing.history_max)
         self._applied = action
+        if len(self._layout.seen) < len(self._layout.all):
+            predicted, latent = (np.concatenate([part[s] for s in self._layout.seen]) for part in (predicted, latent))
         return self._surprise.observe(predicted, latent)
 
     def _warmed(self, history: History) -> History:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,13 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from jepa_ros.bundle.loader import Bundle
-from jepa_ros.errors import ImageError
+from jepa_ros.bundle.manifest import Manifest
+from jepa_ros.errors import BundleError, ImageError
 from jepa_ros.planning.factory import make_planner
 from jepa_ros.planning.frames import AppliedActions, FrameCadence
 from jepa_ros.planning.mpc import LatentMPC, Step
 from jepa_ros.types import Float32, PlanChunk, UInt8
 from jepa_ros.vision import Preprocessor
 from jepa_ros.world_model import OnnxWorldModel
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,8 @@ class Pursued:
         chunk: the plan to send; None where there is none.
         restarted: why the history began anew with this frame, or nothing.
         prepare_ms: crop, resize.
-        applied: `[A]` mean of what was carried out since the frame before; None where nothing was, or is known.
+        applied: `[A]` mean of what was carried out since the frame before, of each part of the model step for an action
+            block; None where nothing was, or is known.
     """
 
     step: Step
@@ -73,12 +78,14 @@ class GoalPursuit:
         settings: timing, seed, threads.
 
     Raises:
+        BundleError: a bundle that no robot can feed or follow.
         JepaRosError: a bundle that cannot be run, or whose golden outputs differ here.
     """
 
     def __init__(self, bundle: Bundle, settings: PursuitSettings | None = None) -> None:
         self.settings = settings or PursuitSettings()
         self.bundle, self.manifest = bundle, bundle.manifest
+        _refuse_what_a_robot_has_not(bundle.manifest)
         self.model = OnnxWorldModel(bundle, self.settings.threads)
         self.prepare = Preprocessor(bundle.manifest.camera)
         planner = make_planner(bundle.manifest, self.model, seed=self.settings.seed)
@@ -126,7 +133,7 @@ class GoalPursuit:
         if restarted:
             self._mpc.reset()
             previous = None
-        applied = None if previous is None else self.applied.mean(previous, stamp)
+        applied = None if previous is None else self.applied.means(previous, stamp, self.manifest.action.block)
         effect = stamp + self.settings.delay_steps * step_s
         left = None if clock is None else (lambda: effect - self.settings.margin_s - clock())
         step = self._mpc.step(frame, applied, left)
@@ -152,4 +159,29 @@ class GoalPursuit:
         values = plan.actions.astype(np.float64) if plan.feasible else np.zeros(plan.actions.shape)
         step_s = self.manifest.timing.step_s
         until = effect + self.settings.valid_steps * step_s
-        return PlanChunk(tuple(action.names), effect, step_s, values, stamp, until, self._goal)
+        # A block is several actions, one after another within the model step.
+        singly = values.reshape(-1, len(action.names))
+        return PlanChunk(tuple(action.names), effect, step_s / action.block, singly, stamp, until, self._goal)
+
+
+def _refuse_what_a_robot_has_not(manifest: Manifest) -> None:
+    """Refuse a bundle that plans in the core but cannot drive a robot from its camera.
+
+    Raises:
+        BundleError: naming the field.
+    """
+    where = f"bundle {manifest.name}"
+    if manifest.proprio is not None:
+        raise BundleError(
+            f"{where}: proprio asks for {', '.join(manifest.proprio.names)}, which no node measures; it can be planned "
+            "with through jepa_ros.planning only"
+        )
+    if manifest.action.delta:
+        raise BundleError(
+            f"{where}: action.delta is true, and no motion of a robot takes changes; export rates instead"
+        )
+    if manifest.calibration.measured_on == "random":
+        _LOG.warning(
+            "%s: calibration was not measured on recordings: arrival and surprise mean nothing; export it with --data",
+            where,
+        )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from jepa_ros.errors import PlanningError
 from jepa_ros.planning.config import PlannerConfig
 from jepa_ros.planning.pacing import IterationPace
+from jepa_ros.planning.policy import PolicyModel, policy_plans
 from jepa_ros.planning.problem import Plan, PlanProblem
 from jepa_ros.protocols import WorldModel
 from jepa_ros.types import Float32
@@ -27,6 +28,7 @@ class Workspace:
         energy, violation: `[B]`; both infinite where the energy or a predicted latent is not a number.
         mean, std: `[H, A]` the search distribution.
         best: `[H, A]` the best actions scored so far.
+        proposed: `[P, H, A]` the policy's plans.
     """
 
     def __init__(self, config: PlannerConfig, horizon: int, action_size: int) -> None:
@@ -38,6 +40,7 @@ class Workspace:
         self.mean: Float32 = np.zeros(self.shape, dtype=np.float32)
         self.std: Float32 = np.zeros(self.shape, dtype=np.float32)
         self.best: Float32 = np.zeros(self.shape, dtype=np.float32)
+        self.proposed: Float32 = np.zeros((0, *self.shape), dtype=np.float32)
         self._knot_noise: Float32 = np.zeros((config.samples, knots, action_size), dtype=np.float32)
         self._knot_of_step = np.arange(horizon) // config.knot
 
@@ -63,14 +66,17 @@ class SamplingPlanner(ABC):
     """Iterated sampling around a mean that `_refit` moves.
 
     Every candidate is brought into the bounds before it is scored. The resting plan (the action nearest to zero, held),
-    the warm start and the previous plans are scored in every iteration; from the second on, so are the mean and the
-    best so far. Only a candidate that was scored is returned, never a mean that was not.
+    the warm start, the previous plans and the policy's are scored in every iteration; from the second on, so are the
+    mean and the best so far. Only a candidate that was scored is returned, never a mean that was not.
 
     Args:
         model: Rolls candidates out.
         config: Settings.
         seed: Same seed and same problems, same plans.
         clock: Monotonic seconds, to time iterations.
+
+    Raises:
+        PlanningError: Samples of a policy that the model does not have.
     """
 
     def __init__(
@@ -82,6 +88,9 @@ class SamplingPlanner(ABC):
         self._clock = clock
         self._pace = IterationPace()
         self._workspace: Workspace | None = None
+        self._policy = model if isinstance(model, PolicyModel) and model.has_policy else None
+        if config.policy_samples and self._policy is None:
+            raise PlanningError("planner setting 'policy_samples' needs a bundle with a policy head; set it to 0")
 
     @property
     def horizon(self) -> int:
@@ -134,13 +143,15 @@ class SamplingPlanner(ABC):
         work = self._workspace
         if work is None or work.shape != shape:
             work = self._workspace = Workspace(self.config, *shape)
-        guesses = 4 + len(problem.previous_plans)
+        guesses = 4 + len(problem.previous_plans) + self.config.policy_samples
         if self.config.samples <= guesses:
             raise PlanningError(f"planner setting 'samples' must be above {guesses}, the guesses always scored")
         work.mean[:] = problem.bounds.rest if problem.warm_start is None else problem.warm_start
         problem.bounds.apply(work.mean)
         work.best[:] = work.mean
         work.std[:] = problem.bounds.half_range * np.float32(self.config.std)
+        if self._policy is not None and self.config.policy_samples:
+            work.proposed = policy_plans(self._policy, problem, self.config.policy_samples, self._rng)
         return work
 
     @staticmethod
@@ -149,7 +160,7 @@ class SamplingPlanner(ABC):
         work.candidates[0] = problem.bounds.rest
         work.candidates[1] = problem.bounds.rest if problem.warm_start is None else problem.warm_start
         row = 2
-        for guess in problem.previous_plans:
+        for guess in (*problem.previous_plans, *work.proposed):
             work.candidates[row] = guess
             row += 1
         if iteration > 0:

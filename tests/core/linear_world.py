@@ -16,7 +16,7 @@ class LinearWorld:
         self.on_rollout = on_rollout
         self.calls = []
 
-    def encode(self, frame):
+    def encode(self, frame, measured=None):
         return frame.reshape(-1)[: self.size].astype(np.float32) / 100
 
     def rollout(self, latents, past_actions, actions):

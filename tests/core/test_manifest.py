@@ -8,7 +8,7 @@ import yaml
 from jepa_ros.bundle.manifest import MANIFEST_NAME, Manifest, read_manifest
 from jepa_ros.errors import BundleError
 
-from .linear_world import manifest
+from .linear_world import manifest, term
 
 
 def written(folder, change=lambda fields: None):
@@ -50,6 +50,17 @@ def test_the_latent_is_the_first_state_tensor_that_is_one(tmp_path):
         (lambda m: m["state"].append(m["state"][0]), "state: names must differ"),
         (lambda m: m["state"][0].update(role="proprio"), "state: one tensor at least must have the role latent"),
         (lambda m: m["heads"]["value"].update(file="heads/value.ort"), "heads.value.file"),
+        (lambda m: m["heads"]["value"].update(inputs=["latent", "noise"]), "heads.value: a value head takes no noise"),
+        (lambda m: m["heads"]["value"].update(kind="policy"), "heads.value: a policy head takes no goal"),
+        (lambda m: m["heads"]["value"].update(inputs=["latent", "action"]), "heads.value.inputs.1"),
+        (lambda m: m["predictor"].update(output="sequence"), "predictor: output sequence needs causal: true"),
+        (lambda m: m["predictor"].update(output="first"), "predictor.output"),
+        (lambda m: m["camera"].update(frame_stack=0), "camera.frame_stack"),
+        (lambda m: m["camera"].update(frame_repeat=2), "camera.frame_repeat"),
+        (lambda m: m["action"].update(block=0), "action.block"),
+        (lambda m: m.update(proprio={"names": ["a", "b"], "units": ["m"]}), "proprio: needs one unit for each of a, b"),
+        (lambda m: m.update(proprio={"names": ["a", "a"], "units": ["m", "m"]}), "a, a, which must differ"),
+        (lambda m: m.update(precision="fp8"), "precision"),
         (lambda m: m.update(files={"../encoder.onnx": "0"}), "points outside the bundle's folder"),
         (lambda m: m.update(files={"/etc/passwd": "0"}), "points outside the bundle's folder"),
     ],
@@ -85,3 +96,75 @@ def test_a_binary_file_is_no_manifest(tmp_path):
 def test_no_manifest(tmp_path):
     with pytest.raises(BundleError, match="is this a bundle"):
         read_manifest(tmp_path)
+
+
+def with_tensor(fields, **changes):
+    fields["state"].append({"name": "other", "kind": "vector", "shape": [3], **changes})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["action", "image", "measured", "goal", "noise", "next", "context", "next_latent", "context_x", "head_a_output"],
+)
+def test_a_state_tensor_whose_name_means_something_else(tmp_path, name):
+    with pytest.raises(BundleError, match=f"a state tensor cannot be named {name}"):
+        read_manifest(written(tmp_path, lambda m: with_tensor(m, name=name)))
+
+
+@pytest.mark.parametrize("name", ["", "Latent", "1st", "a-b", "a b", "_a", "a/b"])
+def test_a_state_tensor_whose_name_is_none(tmp_path, name):
+    with pytest.raises(BundleError, match=r"state\.1\.name"):
+        read_manifest(written(tmp_path, lambda m: with_tensor(m, name=name)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "axes"),
+    [("vector", [2, 3], 1), ("vector", [0], 1), ("tokens", [4], 2), ("tokens", [4, -1], 2), ("map", [4, 4], 3)],
+)
+def test_a_state_tensor_of_another_shape_than_its_kind(tmp_path, kind, shape, axes):
+    with pytest.raises(BundleError, match=f"shape of other must be {axes} sizes of at least 1 for kind {kind}"):
+        read_manifest(written(tmp_path, lambda m: with_tensor(m, kind=kind, shape=shape)))
+
+
+def with_term(fields, source, metric):
+    """A term beside a measured tensor, an outcome of one element, one of two, and a policy."""
+    for name, size, role in (("joints", 2, "proprio"), ("reward", 1, "outcome"), ("odds", 2, "outcome")):
+        with_tensor(fields, name=name, shape=[size], role=role)
+    policy = {"file": "pi.onnx", "inputs": ["latent", "noise"], "output": "does", "kind": "policy"}
+    fields["heads"]["pi"] = policy
+    fields["cost"] = [{"source": source, "metric": metric}]
+
+
+@pytest.mark.parametrize(
+    ("source", "metric"),
+    [("latent", "l2"), ("joints", "cosine"), ("reward", "value"), ("head:value", "value")],
+)
+def test_what_a_cost_term_may_be_of(tmp_path, source, metric):
+    found = read_manifest(written(tmp_path, lambda m: with_term(m, source, metric)))
+    assert found.cost[0].source == source
+
+
+@pytest.mark.parametrize(
+    ("source", "metric", "says"),
+    [
+        ("sky", "l2", "source 'sky' is none of head:value, joints, latent, odds, reward"),
+        ("head:pi", "value", "source 'head:pi' is none of"),
+        ("latent", "value", "metric value needs a head or a tensor of one element, not latent"),
+        ("odds", "value", "metric value needs a head or a tensor of one element, not odds"),
+        ("reward", "l2", "reward has no goal to be distant from; its metric is value"),
+        ("head:value", "l1", "head:value has no goal to be distant from; its metric is value"),
+    ],
+)
+def test_what_a_cost_term_may_not_be_of(tmp_path, source, metric, says):
+    with pytest.raises(BundleError, match=says):
+        read_manifest(written(tmp_path, lambda m: with_term(m, source, metric)))
+
+
+@pytest.mark.parametrize("discount", [0.0, -0.5, 1.01])
+def test_a_discount_is_above_0_and_at_most_1(discount):
+    with pytest.raises(ValueError, match="discount"):
+        term(discount=discount)
+
+
+def test_the_size_of_an_action_counts_its_block():
+    assert manifest(action={"block": 3}).action_size == 6

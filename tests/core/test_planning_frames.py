@@ -85,3 +85,40 @@ def test_a_clock_that_went_back_forgets_what_is_in_its_future():
     applied.put(100.0, np.array([1.0]))
     applied.put(1.0, np.array([2.0]))
     np.testing.assert_allclose(applied.mean(0.0, 200.0), [2.0])
+
+
+def test_the_parts_of_a_block():
+    """Two reports in the first half of the step, one in the second."""
+    applied = AppliedActions(2)
+    for at, value in ((0.0, 9.0), (0.05, 1.0), (0.1, 3.0), (0.2, 5.0), (0.3, 9.0)):
+        applied.put(at, np.array([value, -value]))
+    found = applied.means(0.0, 0.2, 2)
+    np.testing.assert_allclose(found, [2.0, -2.0, 5.0, -5.0])
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(applied.means(0.0, 0.2, 1), applied.mean(0.0, 0.2))
+
+
+@pytest.mark.parametrize(
+    ("reported", "parts"),
+    [({0.05: 4.0}, [4, 4, 4, 4]), ({0.35: 4.0}, [0, 0, 0, 4]), ({0.05: 1.0, 0.25: 4.0}, [1, 1, 4, 4])],
+)
+def test_a_part_without_a_report_goes_on_with_the_one_before_or_rests(reported, parts):
+    applied = AppliedActions(1)
+    for at, value in reported.items():
+        applied.put(at, np.array([value]))
+    np.testing.assert_array_equal(applied.means(0.0, 0.4, 4), parts)
+
+
+@pytest.mark.parametrize("block", [1, 3])
+def test_nothing_in_any_part_is_nothing(block):
+    applied = AppliedActions(1)
+    applied.put(1.0, np.array([1.0]))
+    assert applied.means(2.0, 3.0, block) is None
+
+
+@given(st.lists(st.floats(-9, 9), min_size=6, max_size=6))
+def test_parts_that_are_reported_alike_have_the_mean_of_the_whole(values):
+    applied = AppliedActions(1, seconds=10.0)
+    for i, value in enumerate(values):
+        applied.put(i + 0.5, np.array([value]))
+    np.testing.assert_allclose(applied.means(0.0, 6.0, 3).mean(), applied.mean(0.0, 6.0)[0], atol=1e-5)

@@ -91,13 +91,14 @@ def test_a_graph_that_differs_only_off_the_recorded_inputs_is_refused(tmp_path, 
     found = trained(tmp_path)
     truth, calls = sigreg_jepa.evaluate, []
 
-    def evaluate(module, inputs):
+    def evaluate(module, inputs, outputs):
         """PyTorch's answer, changed in the last row of one group."""
         calls.append("encoder.onnx" if "image" in inputs else "predictor.onnx")
-        result = truth(module, inputs).copy()
+        (name,) = outputs
+        result = truth(module, inputs, outputs)[name].copy()
         if calls[-1] == graph and calls.count(graph) == ["recorded", "edge", "random"].index(group) + 1:
             result[-1] += 0.01
-        return result
+        return {name: result}
 
     monkeypatch.setattr(sigreg_jepa, "evaluate", evaluate)
     with pytest.raises(BundleError, match=rf"{graph} differs from PyTorch by .* on {group} inputs"):
@@ -139,7 +140,11 @@ def test_without_a_value_head_the_energy_is_the_latent_distance(tmp_path):
 def test_a_graph_that_differs_is_refused_and_nothing_is_left(tmp_path, monkeypatch):
     found = trained(tmp_path)
     truth = sigreg_jepa.evaluate
-    monkeypatch.setattr(sigreg_jepa, "evaluate", lambda module, inputs: truth(module, inputs) + 0.01)
+
+    def evaluate(*given):
+        return {name: found + 0.01 for name, found in truth(*given).items()}
+
+    monkeypatch.setattr(sigreg_jepa, "evaluate", evaluate)
     with pytest.raises(BundleError, match=r"encoder\.onnx differs from PyTorch"):
         export(export_of(found.checkpoint, tmp_path / "out" / "bundle", cost="latent"), found.runs)
     assert list((tmp_path / "out").iterdir()) == []

@@ -1,0 +1,125 @@
+"""Reading published checkpoints: safetensors, or torch files of tensors only; nothing is ever unpickled.
+
+A checkpoint becomes one flat mapping of parameter names to tensors; nested dictionaries are joined by dots.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from jepa_ros.errors import BundleError
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """Every tensor of a `.safetensors` file, of a torch file, or of a folder of safetensors, by dotted name.
+
+    Raises:
+        BundleError: no such file, a file that would have to be unpickled, or one without tensors.
+    """
+    if path.is_dir():
+        files = sorted(path.glob("*.safetensors"))
+        if not files:
+            raise BundleError(f"checkpoint {path}: the folder holds no .safetensors file")
+        return {name: tensor for file in files for name, tensor in read_checkpoint(file).items()}
+    if not path.is_file():
+        raise BundleError(f"checkpoint {path}: no such file")
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        found: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        raise BundleError(
+            f"checkpoint {path}: holds Python objects, which are never unpickled; where it was trained, save "
+            "model.state_dict() with safetensors.torch.save_file"
+        ) from error
+    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise BundleError(f"checkpoint {path}: cannot be read ({reason})") from error
+    tensors = dict(_flat(found))
+    if not tensors:
+        raise BundleError(f"checkpoint {path}: holds no tensors")
+    return tensors
+
+
+def _flat(found: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    if isinstance(found, Tensor):
+        yield prefix, found
+    elif isinstance(found, Mapping):
+        for key, value in found.items():
+            yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
+
+
+def under(state: Mapping[str, Tensor], *prefixes: str) -> dict[str, Tensor]:
+    """The part of a state whose names begin with the first of `prefixes` that any name begins with, without it.
+
+    Wrappers that training leaves in names (`module.`, `_orig_mod.`) are dropped wherever they stand.
+    """
+    clean = {re.sub(r"(^|\.)(module|_orig_mod)\.", r"\1", name): tensor for name, tensor in state.items()}
+    for prefix in prefixes:
+        found = {name[len(prefix) :]: tensor for name, tensor in clean.items() if name.startswith(prefix)}
+        if found:
+            return found
+    return {}
+
+
+def fill(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    what: str,
+    rename: Callable[[str], str | None] = lambda name: name,
+    optional: Iterable[str] = (),
+) -> None:
+    """Load weights by name into a module, every one of them, and put it in evaluation mode.
+
+    Args:
+        module: whose parameters and persistent buffers are filled.
+        state: of the checkpoint.
+        what: the part of the model, for messages.
+        rename: the checkpoint's name → the module's; None leaves a tensor out that the model does not use.
+        optional: patterns of the module's names that a checkpoint may lack.
+
+    Raises:
+        BundleError: a key that is missing, or that the module has no place for, or whose shape differs: one sentence,
+            with the name in the checkpoint's spelling and both shapes.
+    """
+    wanted = module.state_dict()
+    given: dict[str, Tensor] = {}
+    spelt: dict[str, str] = {}
+    for name, tensor in state.items():
+        own = rename(name)
+        if own is not None:
+            given[own], spelt[own] = tensor, name
+    for own, tensor in wanted.items():
+        if own not in given and not any(re.fullmatch(pattern, own) for pattern in optional):
+            raise BundleError(
+                f"{what}: the checkpoint lacks {own} {list(tensor.shape)}; it has {len(state)} tensors, "
+                f"{_nearest(own, spelt)}"
+            )
+    for own, tensor in given.items():
+        if own not in wanted:
+            raise BundleError(
+                f"{what}: the checkpoint has {spelt[own]} {list(tensor.shape)}, which this model has no place for"
+            )
+        if tensor.shape != wanted[own].shape:
+            raise BundleError(
+                f"{what}: {spelt[own]} is {list(tensor.shape)} in the checkpoint and {list(wanted[own].shape)} in the "
+                "model; set the architecture with --config"
+            )
+    module.load_state_dict({own: tensor.to(wanted[own].dtype) for own, tensor in given.items()}, strict=False)
+    module.eval().requires_grad_(False)
+
+
+def _nearest(own: str, spelt: Mapping[str, str]) -> str:
+    """What the checkpoint has in its place."""
+    last = own.rsplit(".", 2)[-2:]
+    alike = [name for key, name in spelt.items() if key.rsplit(".", 2)[-2:] == last] or list(spelt.values())
+    return f"among them {alike[0]}" if alike else "none of this part"

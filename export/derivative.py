@@ -1,0 +1,69 @@
+"""A predictor's vector-Jacobian product as a module, traced from autograd: a robot's gradients need no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from jepa_ros_export.graphs import as_tuple
+
+_PRIMES = (5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
+
+
+def derivative(predictor: nn.Module, inputs: Sequence[Tensor], cotangents: Sequence[Tensor]) -> nn.Module:
+    """A module (*inputs, *cotangents) → one gradient for each input, of Σ ⟨cotangent, output⟩.
+
+    Args:
+        predictor: whose attention is written out (`layers.attend`): the fused operator's gradient does not convert. It
+            takes its batch size from `x.shape[0]`: `len(x)` would fix it.
+        inputs, cotangents: examples, of which the first dimension is the batch.
+    """
+    # Tracing takes sizes that are equal for one and the same; a free batch must be equal to no fixed size.
+    sizes = {size for tensor in (*inputs, *cotangents, *predictor.parameters()) for size in tensor.shape}
+    batch = next(number for number in _PRIMES if number not in sizes)
+    examples = [tensor[:1].expand(batch, *tensor.shape[1:]).clone() for tensor in (*inputs, *cotangents)]
+
+    def product(*given: Tensor) -> list[Tensor]:
+        leaves = [tensor.detach().requires_grad_() for tensor in given[: len(inputs)]]
+        with torch.enable_grad():
+            outputs = as_tuple(predictor(*leaves))
+            found = torch.autograd.grad(outputs, leaves, list(given[len(inputs) :]), materialize_grads=True)
+        return list(found)
+
+    table = {
+        **torch._decomp.core_aten_decompositions(),
+        torch.ops.aten.convolution_backward.default: _convolution_backward,
+    }
+    traced: nn.Module = make_fx(
+        product, decomposition_table=table, tracing_mode="symbolic", _allow_non_fake_inputs=True
+    )(*examples)
+    return traced.eval()
+
+
+def _convolution_backward(
+    grad: Tensor,
+    given: Tensor,
+    weight: Tensor,
+    _bias_sizes: Any,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    transposed: bool,
+    _output_padding: list[int],
+    groups: int,
+    _mask: list[bool],
+) -> tuple[Tensor, None, None]:
+    """The gradient by the input alone, which ONNX has as a transposed convolution; weights are constants here."""
+    if transposed:
+        raise NotImplementedError("the derivative of a transposed convolution")
+    missing = [
+        given.shape[2 + i]
+        - ((grad.shape[2 + i] - 1) * stride[i] - 2 * padding[i] + dilation[i] * (weight.shape[2 + i] - 1) + 1)
+        for i in range(len(stride))
+    ]
+    back = torch.ops.aten.convolution.default(grad, weight, None, stride, padding, dilation, True, missing, groups)
+    return back, None, None

@@ -1,0 +1,207 @@
+"""The command of each published family: checkpoint, settings, and where the bundle goes."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import torch
+import typer
+import yaml
+from pydantic import ValidationError
+from rich.console import Console
+
+from jepa_ros.errors import BundleError, JepaRosError
+from jepa_ros_export.checkpoint import read_checkpoint
+from jepa_ros_export.families import FAMILIES, check_family, family_module
+from jepa_ros_export.family import Parts
+from jepa_ros_export.goals import goal_views
+from jepa_ros_export.precision import Precision, Request, lower_in_place
+from jepa_ros_export.recordings import calibrate
+from jepa_ros_export.writer import Report, write_bundle
+from jepa_ros_training.dataset import read_runs
+
+
+def add_family_commands(app: typer.Typer) -> None:
+    """Give the app a command for each family, all of one form."""
+    for name, title in FAMILIES.items():
+        app.command(name=name.replace("_", "-"), help=f"Export {title}.", rich_help_panel="Published families")(
+            _command(name)
+        )
+
+
+def _command(name: str) -> Any:
+    def export(
+        out: Annotated[Path | None, typer.Option(help="the bundle's folder; a bundle there is replaced")] = None,
+        checkpoint: Annotated[
+            list[str] | None,
+            typer.Option(help="file or folder of weights; several as PART=PATH, which puts PART. before their names"),
+        ] = None,
+        config: Annotated[
+            Path | None, typer.Option(help="YAML of settings that the checkpoint does not hold; see --show-config")
+        ] = None,
+        random_weights: Annotated[
+            str | None, typer.Option(help="tiny or full: no checkpoint, fresh weights, to try and to time with")
+        ] = None,
+        goals: Annotated[Path | None, typer.Option(help="folder of PNG views that become named goals")] = None,
+        data: Annotated[
+            Path | None,
+            typer.Option(help="folder of run files that the model never saw; calibrates arrival and surprise"),
+        ] = None,
+        derivative: Annotated[
+            bool, typer.Option(help="write predictor_vjp.onnx too, for planning by gradients")
+        ] = True,
+        precision: Annotated[
+            str | None, typer.Option(help="fp16 or int8: of the graphs, once they are held against PyTorch in fp32")
+        ] = None,
+        recordings: Annotated[
+            Path | None,
+            typer.Option("--calibrate", help="of --precision: bag or folder of run files, which gives int8 its ranges"),
+        ] = None,
+        show_config: Annotated[bool, typer.Option(help="print the default settings as YAML, and end")] = False,
+    ) -> None:
+        console = Console()
+        try:
+            if show_config:
+                console.print(default_config(name), end="", markup=False, highlight=False, soft_wrap=True)
+                return
+            if out is None:
+                raise BundleError(f"export {name}: --out is missing: say where the bundle goes")
+            torch.set_num_threads(1)
+            parts = parts_of(name, checkpoint or [], config, random_weights, out.name)
+            request = _lowering(precision, recordings)
+            report = _write(parts, out, goals, data, derivative, request, console)
+        except JepaRosError as error:
+            typer.echo(f"jepa-export: {error}", err=True)
+            raise typer.Exit(1) from error
+        console.print(f"bundle written to {out} ({report.size / 1e6:.1f} MB)", highlight=False, soft_wrap=True)
+        if data is None:
+            console.print("its calibration is a placeholder: for a robot, export with --data", soft_wrap=True)
+
+    return export
+
+
+def _lowering(precision: str | None, recordings: Path | None) -> Request | None:
+    """What --precision and --calibrate ask for.
+
+    Raises:
+        BundleError: one of them is wrong, or the second is given alone.
+    """
+    if precision is None:
+        if recordings is not None:
+            raise BundleError(f"--calibrate {recordings}: goes with --precision; --data calibrates arrival and surprise")
+        return None
+    return Request(cast(Precision, precision), recordings).checked()
+
+
+def _write(
+    parts: Parts,
+    out: Path,
+    goals: Path | None,
+    data: Path | None,
+    derivative: bool,
+    request: Request | None,
+    console: Console,
+) -> Report:
+    """With a line on what is being done, and one on each thing that is."""
+    began, runs = time.perf_counter(), None if data is None else read_runs(data)
+
+    def finish(folder: Path) -> None:
+        if request is not None:
+            lower_in_place(folder, request, say)
+        if runs is not None:
+            calibrate(folder, runs)  # of the graphs that will run
+
+    with console.status("exporting") as status:
+
+        def say(line: str) -> None:
+            console.print(line, highlight=False, soft_wrap=True)
+            status.update(f"exporting, {time.perf_counter() - began:.0f} s so far")
+
+        return write_bundle(parts, out, goal_views(goals), with_derivative=derivative, finish=finish, say=say)
+
+
+def default_config(name: str) -> str:
+    """A family's default settings as YAML.
+
+    Raises:
+        BundleError: the family has none.
+    """
+    module = family_module(name)
+    if not hasattr(module, "Config"):
+        raise BundleError(f"export {name}: has no settings of its own; --config is the whole manifest")
+    return yaml.safe_dump(module.Config().model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def parts_of(name: str, checkpoint: list[str], config: Path | None, random_weights: str | None, bundle: str) -> Parts:
+    """A family's model with the weights and settings that were named.
+
+    Raises:
+        BundleError: one sentence that names the option, file, key or field.
+    """
+    module = family_module(name)
+    if hasattr(module, "build_from_files"):
+        if config is None:
+            raise BundleError(f"export {name}: --config is missing: the manifest of the model")
+        return _checked(module.build_from_files, dict(map(_part, checkpoint)), config)
+    if (random_weights is None) == (not checkpoint):
+        raise BundleError(f"export {name}: give either --checkpoint or --random-weights")
+    if random_weights not in (None, "tiny", "full"):
+        raise BundleError(f"export {name}: --random-weights {random_weights}: must be tiny or full")
+    settings = read_config(module, config, module.tiny() if random_weights == "tiny" else None)
+    if not settings.name:
+        settings = settings.model_copy(update={"name": bundle})
+    if random_weights is not None:
+        torch.manual_seed(0)
+        state = module.random_checkpoint(settings)
+    else:
+        state = {}
+        for part, path in map(_part, checkpoint):
+            state |= {f"{part}.{key}" if part else key: tensor for key, tensor in read_checkpoint(path).items()}
+        check_family(state, name, ", ".join(checkpoint))
+    return _checked(module.build, state, settings)
+
+
+def _checked(build: Any, *given: Any) -> Parts:
+    try:
+        parts: Parts = build(*given)
+    except ValidationError as error:
+        found = error.errors()[0]
+        field = ".".join(map(str, found["loc"])) or "the whole"
+        raise BundleError(
+            f"export: settings do not fit one another: {field}: {found['msg'].removeprefix('Value error, ')}"
+        ) from error
+    return parts
+
+
+def _part(given: str) -> tuple[str, Path]:
+    """PART=PATH, or a path alone."""
+    part, sign, path = given.partition("=")
+    return (part, Path(path)) if sign and not Path(given).exists() else ("", Path(given))
+
+
+def read_config(module: Any, path: Path | None, base: Any = None) -> Any:
+    """A family's settings: its defaults (or `base`), and over them what a YAML file says.
+
+    Raises:
+        BundleError: the file, and the field that does not fit.
+    """
+    given: Any = {}
+    if path is not None:
+        try:
+            given = yaml.safe_load(path.read_text())
+        except OSError as error:
+            raise BundleError(f"config {path}: cannot be read ({error.strerror})") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise BundleError(f"config {path}: is not YAML ({str(error).splitlines()[0]})") from error
+        if not isinstance(given, dict):
+            raise BundleError(f"config {path}: must be a mapping of fields")
+    try:
+        return module.Config(**{**({} if base is None else base.model_dump()), **given})
+    except (ValidationError, TypeError) as error:
+        if isinstance(error, TypeError):
+            raise BundleError(f"config {path}: {error}") from error
+        found = error.errors()[0]
+        field = ".".join(map(str, found["loc"])) or "the whole"
+        raise BundleError(f"config {path}: {field}: {found['msg'].removeprefix('Value error, ')}") from error

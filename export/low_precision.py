@@ -1,0 +1,150 @@
+"""One graph at a lower precision: fp16, or int8 with ranges that are measured as it runs or beforehand. No torch."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import external_data_helper, shape_inference
+
+from jepa_ros.errors import BundleError
+from jepa_ros_export.weights import save_graph
+
+Inputs = dict[str, NDArray[np.generic]]
+
+# Sums over many values, squares and exponentials stay fp32: of fp16 they leave the range (65504), or lose small ones.
+_FP32_OPERATORS = [
+    "LayerNormalization", "GroupNormalization", "InstanceNormalization", "RMSNormalization", "Softmax", "LogSoftmax",
+    "ReduceSum", "ReduceMean", "ReduceSumSquare", "ReduceL1", "ReduceL2", "ReduceLogSumExp", "Pow", "Sqrt", "Exp", "Log",
+]  # fmt: skip
+_PRODUCTS = ["Conv", "Gemm", "MatMul"]
+_ROWS = 8  # of the calibration's inputs at a time
+_LARGE = 2**30  # bytes; protobuf ends at twice that
+
+
+def to_fp16(source: Path, target: Path) -> None:
+    """Weights and arithmetic in fp16; inputs, outputs and `_FP32_OPERATORS` stay fp32.
+
+    Args:
+        source: `.onnx` file; `target` is written, its weights as `save_graph` keeps them.
+
+    Raises:
+        BundleError: ONNX Runtime cannot convert the graph.
+    """
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    with _converting(source):
+        # The types between nodes, inferred without the weights: with them a graph may be too large to be inferred.
+        bare = onnx.load(str(source), load_external_data=False)
+        model = shape_inference.infer_shapes(bare)
+        external_data_helper.load_external_data_for_model(model, str(source.parent))
+        kept = [*DEFAULT_OP_BLOCK_LIST, *_FP32_OPERATORS]
+        model = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=True, op_block_list=kept)
+        OnnxModel.graph_topological_sort(model.graph)
+        save_graph(model, target)
+        onnx.checker.check_model(str(target))
+
+
+def to_int8(source: Path, target: Path, calibration: Inputs | None = None) -> None:
+    """Weights of products and convolutions in 8 bits, and what they are multiplied with; the rest stays fp32.
+
+    Both sides are unsigned. x86 without VNNI adds pairs of unsigned by signed products in 16 bits and cuts off what is
+    more; the golden values of a bundle must not depend on that.
+
+    Args:
+        source: `.onnx` file; `target` is written, its weights as `save_graph` keeps them.
+        calibration: inputs `[N, …]` by name, whose ranges are built in (static); None measures them in every run
+            (dynamic).
+
+    Raises:
+        BundleError: ONNX Runtime cannot convert the graph.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    size = source.stat().st_size + sum(file.stat().st_size for file in external_files(source))
+    with _converting(source), tempfile.TemporaryDirectory() as folder:
+        prepared, made = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
+        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True, save_as_external_data=size > _LARGE)
+        kinds = {
+            "op_types_to_quantize": _PRODUCTS,
+            "nodes_to_exclude": _stacked_products(prepared),
+            "per_channel": True,
+            "weight_type": QuantType.QUInt8,
+            "use_external_data_format": size > _LARGE,
+        }
+        if calibration is None:
+            quantize_dynamic(str(prepared), str(made), **kinds)
+        else:
+            quantize_static(
+                str(prepared),
+                str(made),
+                _reader(calibration),
+                activation_type=QuantType.QUInt8,
+                # A product's result is what it was accumulated in; of attention, both sides change with the input.
+                extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"], "MatMulConstBOnly": True},
+                **kinds,
+            )
+        save_graph(onnx.load(str(made)), target)
+        onnx.checker.check_model(str(target))
+
+
+def copy_graph(source: Path, target: Path) -> None:
+    """The graph as it is, its weights as `save_graph` keeps them."""
+    save_graph(onnx.load(str(source)), target)
+
+
+def external_files(graph: Path) -> set[Path]:
+    """Files beside a graph in which it keeps weights."""
+    tensors = onnx.load(str(graph), load_external_data=False).graph.initializer
+    return {
+        graph.parent / entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"
+    }
+
+
+def _stacked_products(path: Path) -> list[str]:
+    """Names of products with several matrices of weights at once, as an ensemble has them: ONNX Runtime's kernels take
+    one scale a column of one matrix."""
+    graph = onnx.load(str(path), load_external_data=False).graph
+    stacked = {tensor.name for tensor in graph.initializer if len(tensor.dims) > 2}
+    return [node.name for node in graph.node if node.op_type == "MatMul" and stacked & set(node.input)]
+
+
+def _reader(inputs: Inputs) -> object:
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            count = len(next(iter(inputs.values())))
+            self._parts = iter([slice(i, i + _ROWS) for i in range(0, count, _ROWS)])
+
+        def get_next(self) -> Inputs | None:
+            part = next(self._parts, None)
+            return None if part is None else {name: array[part] for name, array in inputs.items()}
+
+    return Reader()
+
+
+@contextmanager
+def _converting(source: Path) -> Iterator[None]:
+    """Without the tools' advice to others, and with one sentence where they fail."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (BundleError, OSError):
+        raise
+    except Exception as error:  # what the tools raise shares no base class
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise BundleError(f"precision: {source.name} cannot be converted ({reason})") from error
+    finally:
+        logging.disable(logging.NOTSET)

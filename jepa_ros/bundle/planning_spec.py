@@ -1,0 +1,107 @@
+"""The parts of `manifest.yaml` that say how to plan with the model: heads, cost terms, planner, calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from jepa_ros.bundle.model_spec import StateTensor, Strict
+
+
+class Head(Strict):
+    """A further graph on the first latent tensor.
+
+    Attributes:
+        file: of the graph.
+        inputs: `latent` `[B, …]`, the first latent tensor; for a value also `goal` `[B, …]`, the same of the goal; for
+            a policy also `noise` `[B, A]`, standard normal, of which zeros give its mean.
+        output: name of what it gives: a `value` `[B]`, or a `policy`'s actions `[B, A]`, in the manifest's units.
+    """
+
+    # ONNX Runtime chooses its parser by the ending: only this one is read as what the loader has checked.
+    file: str = Field(pattern=r"\.onnx$")
+    inputs: list[Literal["latent", "goal", "noise"]] = Field(min_length=1)
+    output: str
+    kind: Literal["value", "policy"] = "value"
+
+    @model_validator(mode="after")
+    def _inputs_are_of_its_kind(self) -> Head:
+        wrong = "noise" if self.kind == "value" else "goal"
+        if wrong in self.inputs:
+            raise ValueError(f"a {self.kind} head takes no {wrong}")
+        return self
+
+
+class CostTerm(Strict):
+    """One term of the energy.
+
+    Attributes:
+        source: a state tensor's name, or `head:NAME`.
+        metric: distance from the goal's tensor of that name; `value`: what the head, or a tensor of one element, says.
+        reduction: over a tensor's elements.
+        weight: of the term; negative where more is better.
+        steps: `all`: mean over the plan's steps; `sum` of them; `last` alone.
+        discount: γ; what is said after step h, from 0, counts γʰ times in `all` and `sum`, and γᴴ times in `last`.
+    """
+
+    source: str = "latent"
+    metric: Literal["l2", "l1", "smooth_l1", "cosine", "value"] = "l2"
+    reduction: Literal["mean", "sum"] = "mean"
+    weight: float = 1.0
+    steps: Literal["all", "sum", "last"] = "all"
+    discount: float = Field(default=1.0, gt=0, le=1)
+
+
+class PlannerDefaults(Strict):
+    """What the planner of this bundle is set to where nobody says otherwise; None leaves it to the planner.
+
+    `policy_samples`: plans that the bundle's policy head proposes.
+    """
+
+    name: Literal["cem", "icem", "mppi", "gradient"] = "cem"
+    samples: int | None = Field(default=None, ge=1)
+    iterations: int | None = Field(default=None, ge=1)
+    elites: int | None = Field(default=None, ge=1)
+    horizon: int | None = Field(default=None, ge=1)
+    knot: int | None = Field(default=None, ge=1)
+    std: float | None = Field(default=None, gt=0)
+    min_std: float | None = Field(default=None, ge=0)
+    momentum: float | None = Field(default=None, ge=0, lt=1)
+    temperature: float | None = Field(default=None, gt=0)
+    policy_samples: int | None = Field(default=None, ge=1)
+
+
+class Calibration(Strict):
+    """Energy at which the goal is reached, surprise, and parity by provider and precision.
+
+    `measured_on`: whether these energies come from recordings; `random` ones say nothing of a robot.
+    `precision_error`: of each graph of a bundle below fp32, the largest relative error against the original model's
+    outputs in golden.npz, on the CPU that converted it; `tolerance` has a margin over the worst of them.
+    """
+
+    arrival_energy: float = Field(gt=0)
+    surprise_p50: float = Field(ge=0)
+    surprise_p99: float = Field(gt=0)
+    tolerance: dict[str, float] = Field(default={"CPUExecutionProvider:fp32": 1e-4})
+    precision_error: dict[str, float] = {}
+    measured_on: Literal["recordings", "random"] = "recordings"
+
+
+def check_sources(terms: Sequence[CostTerm], state: Sequence[StateTensor], heads: Mapping[str, Head]) -> None:
+    """That every cost term's source is there and its metric fits it.
+
+    Raises:
+        ValueError: naming the term's source.
+    """
+    tensors = {tensor.name: tensor for tensor in state}
+    known = {*tensors, *(f"head:{name}" for name, head in heads.items() if head.kind == "value")}
+    for term in terms:
+        if term.source not in known:
+            raise ValueError(f"cost: source {term.source!r} is none of {', '.join(sorted(known))}")
+        tensor = tensors.get(term.source)
+        if term.metric == "value" and tensor is not None and tensor.shape != (1,):
+            raise ValueError(f"cost: metric value needs a head or a tensor of one element, not {term.source}")
+        if term.metric != "value" and (tensor is None or tensor.role == "outcome"):
+            raise ValueError(f"cost: {term.source} has no goal to be distant from; its metric is value")

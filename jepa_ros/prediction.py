@@ -1,0 +1,144 @@
+"""The predictor on ONNX Runtime: one step, and predictions fed back over a horizon."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from jepa_ros.bundle.layout import StateLayout
+from jepa_ros.bundle.manifest import Manifest
+from jepa_ros.errors import ModelError
+from jepa_ros.runtime import BoundRun, Session
+from jepa_ros.types import Float32
+
+_MOST_BATCHES = 8
+_MOST_BYTES = 256 * 2**20  # of one call's context: a large batch of a large model is cut into parts
+
+
+@dataclass
+class _Step:
+    """The predictor tied to buffers of one batch size.
+
+    Attributes:
+        context: `[B, T, size]` of each tensor that it takes, flat.
+        action: `[B, T, A]`.
+        following: `[B, size]` of each tensor, or `[B, T, size]` for a sequence, flat.
+    """
+
+    context: list[Float32]
+    action: Float32
+    following: list[Float32]
+    run: BoundRun
+
+
+class Predictor:
+    """Buffers are made once for each batch size and reused; an instance is for one thread.
+
+    Args:
+        manifest: what the graph takes and gives.
+        layout: of its state.
+        session: of the graph.
+    """
+
+    def __init__(self, manifest: Manifest, layout: StateLayout, session: Session) -> None:
+        self._manifest, self._layout, self._session = manifest, layout, session
+        self._context, self._sliding = manifest.predictor.max_context, manifest.predictor.sliding
+        self._sequence = manifest.predictor.output == "sequence"
+        self._taken = [layout.place(tensor.name) for tensor in layout.taken]
+        self._given = [layout.place(tensor.name) for tensor in layout.all]
+        self._most_rows = max(_MOST_BYTES // (self._context * layout.size * 4), 1)
+        self._steps: dict[int, _Step] = {}
+
+    def rollout(self, latents: Float32, past_actions: Float32, actions: Float32) -> Float32:
+        """See `OnnxWorldModel.rollout`."""
+        batch, horizon = actions.shape[:2]
+        known = self._check(latents, past_actions, actions)
+        # A view: the same history, or each its own.
+        latents = np.broadcast_to(latents, (batch, *latents.shape[-2:]))[:, -known:]
+        past = np.broadcast_to(past_actions, (batch, *past_actions.shape[-2:]))
+        past = past[:, past.shape[1] - (known - 1) :]
+        predicted = np.empty((batch, horizon, self._layout.size), np.float32)
+        for begin in range(0, batch, self._most_rows):
+            rows = slice(begin, begin + self._most_rows)
+            self._roll(latents[rows], past[rows], actions[rows], predicted[rows])
+        return predicted
+
+    def _check(self, latents: Float32, past_actions: Float32, actions: Float32) -> int:
+        """How many latents of the history are used.
+
+        Raises:
+            ModelError: shapes that do not fit the model.
+        """
+        size, width, horizon = self._layout.size, self._manifest.action_size, actions.shape[1]
+        known = min(int(latents.shape[-2]), self._context)
+        if known == 0 or latents.shape[-1] != size or actions.shape[2:] != (width,):
+            raise ModelError(
+                f"predictor: latents {list(latents.shape)} and actions {list(actions.shape)} do not fit "
+                f"[T, {size}] and [B, H, {width}]"
+            )
+        if any(past.ndim == 3 and len(past) != len(actions) for past in (latents, past_actions)):
+            raise ModelError(
+                f"predictor: {len(actions)} candidates need one history or {len(actions)}, got latents "
+                f"{list(latents.shape)} and past actions {list(past_actions.shape)}"
+            )
+        if past_actions.shape[-2] < known - 1:
+            raise ModelError(
+                f"predictor: {known} latents need {known - 1} actions between them, got {past_actions.shape[-2]}"
+            )
+        if not self._sliding:
+            known = min(known, self._context - horizon + 1)
+            if known < 1:
+                raise ModelError(
+                    f"predictor: it does not slide, so a plan has at most {self._context} steps, not {horizon}; set "
+                    "the planner's horizon"
+                )
+        return known
+
+    def _roll(self, latents: Float32, past: Float32, actions: Float32, predicted: Float32) -> None:
+        """Fill `predicted` `[B, H, D]` from histories `[B, known, D]` and `[B, known − 1, A]`."""
+        step, known = self._step(len(actions)), latents.shape[1]
+        # Where the history's last step stands: a sequence is padded behind it, anything else in front, at rest.
+        now = known - 1 if self._sequence else self._context - 1
+        begin = now - known + 1
+        step.action[:] = 0.0
+        step.action[:, begin:now] = past
+        for context, place in zip(step.context, self._taken, strict=True):
+            context[:, :begin] = latents[:, :1, place]
+            context[:, begin : now + 1] = latents[..., place]
+            context[:, now + 1 :] = 0.0  # what lies there must be a number, although it is masked
+        for h in range(actions.shape[1]):
+            step.action[:, now] = actions[:, h]
+            step.run()
+            for following, place in zip(step.following, self._given, strict=True):
+                predicted[:, h, place] = following[:, now] if self._sequence else following
+            if now < self._context - 1:
+                now += 1
+            else:
+                for context in step.context:
+                    context[:, :-1] = context[:, 1:]
+                step.action[:, :-1] = step.action[:, 1:]
+            for context, place in zip(step.context, self._taken, strict=True):
+                context[:, now] = predicted[:, h, place]
+
+    def _step(self, batch: int) -> _Step:
+        """Buffers for a batch size, made at its first use; only the last few sizes are kept."""
+        if batch not in self._steps:
+            if len(self._steps) >= _MOST_BATCHES:
+                self._steps.pop(next(iter(self._steps)))
+            layout, time = self._layout, [self._context]
+            inputs = {t.name: np.zeros((batch, *time, *t.shape), np.float32) for t in layout.taken}
+            outputs = {
+                self._manifest.next_name(t): np.zeros((batch, *(time if self._sequence else []), *t.shape), np.float32)
+                for t in layout.all
+            }
+            action = np.zeros((batch, *time, self._manifest.action_size), np.float32)
+            run = self._session.bind({**inputs, "action": action}, dict(outputs))
+            flat = [batch, *time, -1]
+            self._steps[batch] = _Step(
+                context=[array.reshape(flat) for array in inputs.values()],
+                action=action,
+                following=[array.reshape(flat if self._sequence else [batch, -1]) for array in outputs.values()],
+                run=run,
+            )
+        return self._steps[batch]

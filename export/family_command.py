@@ -8,7 +8,6 @@ from typing import Annotated, Any, cast
 
 import torch
 import typer
-import yaml
 from pydantic import ValidationError
 from rich.console import Console
 
@@ -16,6 +15,8 @@ from jepa_ros.errors import BundleError, JepaRosError
 from jepa_ros_export.checkpoint import read_checkpoint
 from jepa_ros_export.families import FAMILIES, check_family, family_module
 from jepa_ros_export.family import Parts
+from jepa_ros_export.family_settings import default_config, read_config
+from jepa_ros_export.frames import read_windows
 from jepa_ros_export.goals import goal_views
 from jepa_ros_export.precision import Precision, Request, lower_in_place
 from jepa_ros_export.recordings import calibrate
@@ -69,8 +70,8 @@ def _command(name: str) -> Any:
             if out is None:
                 raise BundleError(f"export {name}: --out is missing: say where the bundle goes")
             torch.set_num_threads(1)
-            parts = parts_of(name, checkpoint or [], config, random_weights, out.name)
             request = _lowering(precision, recordings)
+            parts = parts_of(name, checkpoint or [], config, random_weights, out.name)
             report = _write(parts, out, goals, data, derivative, request, console)
         except JepaRosError as error:
             typer.echo(f"jepa-export: {error}", err=True)
@@ -90,9 +91,11 @@ def _lowering(precision: str | None, recordings: Path | None) -> Request | None:
     """
     if precision is None:
         if recordings is not None:
-            raise BundleError(f"--calibrate {recordings}: goes with --precision; --data calibrates arrival and surprise")
+            raise BundleError(
+                f"--calibrate {recordings}: goes with --precision; --data calibrates arrival and surprise"
+            )
         return None
-    return Request(cast(Precision, precision), recordings).checked()
+    return Request(cast("Precision", precision), recordings).checked()
 
 
 def _write(
@@ -106,10 +109,12 @@ def _write(
 ) -> Report:
     """With a line on what is being done, and one on each thing that is."""
     began, runs = time.perf_counter(), None if data is None else read_runs(data)
+    recorded = request and request.calibrate
+    windows = read_windows(recorded, parts.manifest) if recorded else None
 
     def finish(folder: Path) -> None:
         if request is not None:
-            lower_in_place(folder, request, say)
+            lower_in_place(folder, request, windows, say)
         if runs is not None:
             calibrate(folder, runs)  # of the graphs that will run
 
@@ -120,18 +125,6 @@ def _write(
             status.update(f"exporting, {time.perf_counter() - began:.0f} s so far")
 
         return write_bundle(parts, out, goal_views(goals), with_derivative=derivative, finish=finish, say=say)
-
-
-def default_config(name: str) -> str:
-    """A family's default settings as YAML.
-
-    Raises:
-        BundleError: the family has none.
-    """
-    module = family_module(name)
-    if not hasattr(module, "Config"):
-        raise BundleError(f"export {name}: has no settings of its own; --config is the whole manifest")
-    return yaml.safe_dump(module.Config().model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def parts_of(name: str, checkpoint: list[str], config: Path | None, random_weights: str | None, bundle: str) -> Parts:
@@ -149,7 +142,7 @@ def parts_of(name: str, checkpoint: list[str], config: Path | None, random_weigh
         raise BundleError(f"export {name}: give either --checkpoint or --random-weights")
     if random_weights not in (None, "tiny", "full"):
         raise BundleError(f"export {name}: --random-weights {random_weights}: must be tiny or full")
-    settings = read_config(module, config, module.tiny() if random_weights == "tiny" else None)
+    settings = read_config(module, config, random_weights)
     if not settings.name:
         settings = settings.model_copy(update={"name": bundle})
     if random_weights is not None:
@@ -179,29 +172,3 @@ def _part(given: str) -> tuple[str, Path]:
     """PART=PATH, or a path alone."""
     part, sign, path = given.partition("=")
     return (part, Path(path)) if sign and not Path(given).exists() else ("", Path(given))
-
-
-def read_config(module: Any, path: Path | None, base: Any = None) -> Any:
-    """A family's settings: its defaults (or `base`), and over them what a YAML file says.
-
-    Raises:
-        BundleError: the file, and the field that does not fit.
-    """
-    given: Any = {}
-    if path is not None:
-        try:
-            given = yaml.safe_load(path.read_text())
-        except OSError as error:
-            raise BundleError(f"config {path}: cannot be read ({error.strerror})") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise BundleError(f"config {path}: is not YAML ({str(error).splitlines()[0]})") from error
-        if not isinstance(given, dict):
-            raise BundleError(f"config {path}: must be a mapping of fields")
-    try:
-        return module.Config(**{**({} if base is None else base.model_dump()), **given})
-    except (ValidationError, TypeError) as error:
-        if isinstance(error, TypeError):
-            raise BundleError(f"config {path}: {error}") from error
-        found = error.errors()[0]
-        field = ".".join(map(str, found["loc"])) or "the whole"
-        raise BundleError(f"config {path}: {field}: {found['msg'].removeprefix('Value error, ')}") from error

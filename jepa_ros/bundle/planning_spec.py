@@ -85,7 +85,7 @@ class Calibration(Strict):
     surprise_p50: float = Field(ge=0)
     surprise_p99: float = Field(gt=0)
     tolerance: dict[str, float] = Field(default={"CPUExecutionProvider:fp32": 1e-4})
-    precision_error: dict[str, float] = {}
+    precision_error: dict[str, float] = Field(default={})
     measured_on: Literal["recordings", "random"] = "recordings"
 
 

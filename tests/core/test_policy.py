@@ -54,6 +54,9 @@ def test_the_others_are_draws_from_where_the_ones_before_led():
         assert np.abs(noise[1:]).min() > 0
         np.testing.assert_allclose(plans[:, h], -latents / 2 + noise / 10, rtol=1e-5, atol=1e-6)
         latents = latents + plans[:, h]
+    first, second, third = (noise[1:] for _, noise in world.asked)
+    assert np.abs(first - second).min() > 0
+    assert np.abs(second - third).min() > 0
 
 
 def test_they_keep_the_bounds():

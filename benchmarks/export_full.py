@@ -30,6 +30,15 @@ from jepa_ros_export.writer import write_bundle
 
 # V-JEPA 2's ViT-g has 1 B parameters in 40 like layers: two of them have the same width, tokens and kinds of operator.
 SMALL_ENCODER = {"vjepa2_ac": {"encoder_depth": 2}}
+FIGURES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "parameters of encoder + predictor, M": lambda row: " + ".join(f"{count / 1e6:.0f}" for count in row["parameters"]),
+    "relative errors of graphs and a rollout, at most": lambda row: f"{max(row['errors'].values()):.1e}",
+    "export, s": lambda row: f"{row['export_s']:.0f}",
+    "its peak memory, GB": lambda row: f"{row['peak_gb']:.1f}",
+    "bundle, GB": lambda row: f"{row['bundle_gb']:.2f}",
+    "encode an image, ms": lambda row: f"{row['encode_ms']:.0f}",
+    "predict a step, ms (steps of context)": lambda row: f"{row['predict_ms']:.0f} ({row['context']})",
+}
 
 
 def main(
@@ -41,27 +50,16 @@ def main(
     json_out: Annotated[Path | None, typer.Option("--json", help="write the figures here")] = None,
 ) -> None:
     """Export, compare with PyTorch, and time."""
-    table = Table(title=f"full width, random weights; CPU, predictions on {threads} thread(s), median of {repeats}")
-    for column in (
-        "family", "parameters, M: encoder + predictor", "largest relative error: graphs, rollout", "export, s",
-        "peak memory, GB", "bundle, GB", "ms: encode, predict (context of the bundle)",
-    ):  # fmt: skip
-        table.add_column(column)
-    rows = []
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        for name in families or ["vjepa2_ac", "dino_wm"]:
-            row = pool.apply(measure, (name, encoder, derivative, repeats, threads))
-            rows.append(row)
-            graphs = max(error for part, error in row["errors"].items() if part != "rollout")
-            table.add_row(
-                name,
-                " + ".join(f"{count / 1e6:.0f}" for count in row["parameters"]),
-                f"{graphs:.1e}, {row['errors']['rollout']:.1e}",
-                f"{row['export_s']:.0f}",
-                f"{row['peak_gb']:.1f}",
-                f"{row['bundle_gb']:.2f}",
-                f"{row['encode_ms']:.0f}, {row['predict_ms']:.0f} (T = {row['context']})",
-            )
+        rows = [
+            pool.apply(measure, (name, encoder, derivative, repeats, threads))
+            for name in families or ["vjepa2_ac", "dino_wm"]
+        ]
+    table = Table(title=f"full width, random weights, CPU; predictions on {threads} thread(s), median of {repeats}")
+    for column in ("", *(row["family"] for row in rows)):
+        table.add_column(column)
+    for label, show in FIGURES.items():
+        table.add_row(label, *map(show, rows))
     Console().print(table)
     if json_out is not None:
         json_out.write_text(json.dumps(rows, indent=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from jepa_ros.golden import relative_error
 from jepa_ros_export.graphs import as_tuple
 
 _PRIMES = (5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
@@ -27,21 +29,32 @@ def derivative(predictor: nn.Module, inputs: Sequence[Tensor], cotangents: Seque
     batch = next(number for number in _PRIMES if number not in sizes)
     examples = [tensor[:1].expand(batch, *tensor.shape[1:]).clone() for tensor in (*inputs, *cotangents)]
 
-    def product(*given: Tensor) -> list[Tensor]:
-        leaves = [tensor.detach().requires_grad_() for tensor in given[: len(inputs)]]
-        with torch.enable_grad():
-            outputs = as_tuple(predictor(*leaves))
-            found = torch.autograd.grad(outputs, leaves, list(given[len(inputs) :]), materialize_grads=True)
-        return list(found)
-
     table = {
         **torch._decomp.core_aten_decompositions(),
         torch.ops.aten.convolution_backward.default: _convolution_backward,
     }
     traced: nn.Module = make_fx(
-        product, decomposition_table=table, tracing_mode="symbolic", _allow_non_fake_inputs=True
+        lambda *given: by_autograd(predictor, given, len(inputs)),
+        decomposition_table=table,
+        tracing_mode="symbolic",
+        _allow_non_fake_inputs=True,
     )(*examples)
     return traced.eval()
+
+
+def by_autograd(predictor: nn.Module, given: Sequence[Tensor], count: int) -> list[Tensor]:
+    """Gradients of Σ ⟨cotangent, output⟩ by each of the first `count` of `given`; the rest are the cotangents."""
+    leaves = [tensor.detach().requires_grad_() for tensor in given[:count]]
+    with torch.enable_grad():
+        outputs = as_tuple(predictor(*leaves))
+        return list(torch.autograd.grad(outputs, leaves, list(given[count:]), materialize_grads=True))
+
+
+def rounding(predictor: nn.Module, given: Sequence[Tensor], count: int) -> float:
+    """How far the gradients in fp32 are off those in fp64, relative: no graph can be held to less."""
+    exact = by_autograd(copy.deepcopy(predictor).double(), [tensor.double() for tensor in given], count)
+    found = by_autograd(predictor, given, count)
+    return max(relative_error(a.numpy(), b.numpy()) for a, b in zip(found, exact, strict=True))
 
 
 def _convolution_backward(

@@ -35,6 +35,7 @@ from jepa_ros_export.family import FamilyConfig, Parts, State, make_manifest
 from jepa_ros_export.layers import Pixels, Standardise
 from jepa_ros_export.patch_models import (
     PointwiseEmbedding,
+    check_encoder,
     complete,
     load,
     random_vit,
@@ -94,6 +95,7 @@ class Config(FamilyConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> Config:
+        check_encoder(self.encoder)
         if self.observed > self.history:
             raise ValueError(f"observed {self.observed} must not be above history {self.history}")
         return self

@@ -14,6 +14,7 @@ from jepa_ros.arrays import read_arrays
 from jepa_ros.bundle.loader import ENCODER, PREDICTOR
 from jepa_ros.bundle.manifest import Manifest
 from jepa_ros.errors import BundleError, JepaRosError
+from jepa_ros.golden import golden_cases
 from jepa_ros.types import Float32, UInt8
 from jepa_ros.vision import Preprocessor
 from jepa_ros.world_model import OnnxWorldModel
@@ -83,6 +84,8 @@ def graph_inputs(model: OnnxWorldModel, windows: Windows, rng: np.random.Generat
 
     Each context comes twice: with the actions that were carried out, and with actions drawn from all of the bounds, as
     a planner draws them. Heads judge latents that were seen and ones that were predicted, against others as goals.
+    Golden inputs come last, edges and noise among them: what lies outside of all ranges is cut off, and a check against
+    golden values that are cut off checks little.
     """
     manifest, layout = model.manifest, model.layout
     latents = windows.encoded(model)
@@ -100,7 +103,12 @@ def graph_inputs(model: OnnxWorldModel, windows: Windows, rng: np.random.Generat
     given = {"latent": judged, "goal": rng.permutation(judged)}
     given["noise"] = rng.standard_normal((len(judged), model.action_dim)).astype(np.float32)
     for head in manifest.heads.values():
-        found[head.file] = {part: np.ascontiguousarray(given[part]) for part in head.inputs}
+        found[head.file] = {part: given[part] for part in head.inputs}
+    golden = model.bundle.golden()
+    for case in golden_cases(manifest):
+        if case.file in found:
+            inputs = found[case.file]
+            found[case.file] = {part: np.concatenate([inputs[part], golden[key]]) for part, key in case.inputs.items()}
     return found
 
 

@@ -34,6 +34,7 @@ from jepa_ros_export.jepa_wms_layers import AdaLNPredictor
 from jepa_ros_export.layers import Pixels, Standardise
 from jepa_ros_export.patch_models import (
     PointwiseEmbedding,
+    check_encoder,
     complete,
     load,
     random_vit,
@@ -144,6 +145,7 @@ class Config(FamilyConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> Config:
+        check_encoder(self.encoder, self.encoder_kind)
         if self.observed > self.context:
             raise ValueError(f"observed {self.observed} must not be above context {self.context}")
         if self.total % self.heads:
@@ -241,6 +243,9 @@ def random_checkpoint(config: Config) -> dict[str, Tensor]:
     """Weights as `encoder=` (the encoder's own file) and the original's checkpoint give them, `predictor.module.*` and
     `proprio_encoder.module.*` among them: it is saved from the wrapper that training puts around each part."""
     predictor = random_weights(Predictor(config).predictor)
+    # Actions at their bounds are several deviations from their mean. Norms that they shift and scale by more than about
+    # one, layer after layer, make gradients so steep that single precision itself is off by 4e-4.
+    predictor["action_encoder.weight"] *= 0.3
     state = {f"encoder.{name}": tensor for name, tensor in random_vit(config.encoder_kind, config.encoder).items()}
     state |= {f"predictor.module.{name}": tensor for name, tensor in predictor.items()}
     if config.proprio is not None:

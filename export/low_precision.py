@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 from numpy.typing import NDArray
 from onnx import external_data_helper, shape_inference
 
@@ -19,21 +20,26 @@ from jepa_ros_export.weights import save_graph
 
 Inputs = dict[str, NDArray[np.generic]]
 
-# Sums over many values, squares and exponentials stay fp32: of fp16 they leave the range (65504), or lose small ones.
+# Sums over many values, squares and exponentials stay fp32: they leave fp16's range (65504), or vanish below it.
 _FP32_OPERATORS = [
     "LayerNormalization", "GroupNormalization", "InstanceNormalization", "RMSNormalization", "Softmax", "LogSoftmax",
-    "ReduceSum", "ReduceMean", "ReduceSumSquare", "ReduceL1", "ReduceL2", "ReduceLogSumExp", "Pow", "Sqrt", "Exp", "Log",
+    "ReduceSum", "ReduceMean", "ReduceSumSquare", "ReduceL1", "ReduceL2", "ReduceLogSumExp", "Pow", "Sqrt", "Exp",
+    "Log",
 ]  # fmt: skip
 _PRODUCTS = ["Conv", "Gemm", "MatMul"]
 _ROWS = 8  # of the calibration's inputs at a time
-_LARGE = 2**30  # bytes; protobuf ends at twice that
+_FARTHEST = 2.0**14  # a quarter of fp16's range: other inputs reach farther than those that are looked at
 
 
-def to_fp16(source: Path, target: Path) -> None:
-    """Weights and arithmetic in fp16; inputs, outputs and `_FP32_OPERATORS` stay fp32.
+def to_fp16(source: Path, target: Path, seen: Inputs) -> None:
+    """Weights and arithmetic in fp16. Inputs, outputs, `_FP32_OPERATORS` and what nears the end of fp16's range stay
+    fp32.
+
+    The CPU would not show that something leaves the range: it computes fp16 in fp32.
 
     Args:
         source: `.onnx` file; `target` is written, its weights as `save_graph` keeps them.
+        seen: inputs `[N, …]` by name, on which the range of every value is looked at.
 
     Raises:
         BundleError: ONNX Runtime cannot convert the graph.
@@ -43,11 +49,20 @@ def to_fp16(source: Path, target: Path) -> None:
 
     with _converting(source):
         # The types between nodes, inferred without the weights: with them a graph may be too large to be inferred.
-        bare = onnx.load(str(source), load_external_data=False)
-        model = shape_inference.infer_shapes(bare)
+        model = shape_inference.infer_shapes(onnx.load(str(source), load_external_data=False))
         external_data_helper.load_external_data_for_model(model, str(source.parent))
-        kept = [*DEFAULT_OP_BLOCK_LIST, *_FP32_OPERATORS]
-        model = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=True, op_block_list=kept)
+        for number, node in enumerate(model.graph.node):
+            node.name = node.name or f"node_{number}"
+        far = _far_values(source, seen) | _far_weights(model.graph)
+        kept = [node.name for node in model.graph.node if far & {*node.input, *node.output}]
+        model = convert_float_to_float16(
+            model,
+            keep_io_types=True,
+            disable_shape_infer=True,
+            op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_FP32_OPERATORS],
+            node_block_list=kept,
+        )
+        _stay_wide(model.graph)
         OnnxModel.graph_topological_sort(model.graph)
         save_graph(model, target)
         onnx.checker.check_model(str(target))
@@ -70,16 +85,16 @@ def to_int8(source: Path, target: Path, calibration: Inputs | None = None) -> No
     from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    size = source.stat().st_size + sum(file.stat().st_size for file in external_files(source))
+    outside = bool(external_files(source))
     with _converting(source), tempfile.TemporaryDirectory() as folder:
         prepared, made = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
-        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True, save_as_external_data=size > _LARGE)
+        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True, save_as_external_data=outside)
         kinds = {
             "op_types_to_quantize": _PRODUCTS,
             "nodes_to_exclude": _stacked_products(prepared),
             "per_channel": True,
             "weight_type": QuantType.QUInt8,
-            "use_external_data_format": size > _LARGE,
+            "use_external_data_format": outside,
         }
         if calibration is None:
             quantize_dynamic(str(prepared), str(made), **kinds)
@@ -95,6 +110,47 @@ def to_int8(source: Path, target: Path, calibration: Inputs | None = None) -> No
             )
         save_graph(onnx.load(str(made)), target)
         onnx.checker.check_model(str(target))
+
+
+def _far_values(source: Path, seen: Inputs) -> set[str]:
+    """Names of values of the graph that go beyond `_FARTHEST`."""
+    from onnxruntime.quantization import CalibrationMethod
+    from onnxruntime.quantization.calibrate import create_calibrator
+
+    with tempfile.TemporaryDirectory() as folder:
+        calibrator = create_calibrator(
+            source,
+            None,
+            str(Path(folder) / "ranges.onnx"),
+            CalibrationMethod.MinMax,
+            use_external_data_format=bool(external_files(source)),
+        )
+        calibrator.collect_data(_reader(seen))
+        ranges = calibrator.compute_data().data
+        del calibrator
+    return {name for name, found in ranges.items() if np.max(np.abs(found.range_value)) > _FARTHEST}
+
+
+def _far_weights(graph: onnx.GraphProto) -> set[str]:
+    """The same of its weights."""
+    tensors = [tensor for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT]
+    arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in tensors}
+    return {name for name, array in arrays.items() if array.size and np.max(np.abs(array)) > _FARTHEST}
+
+
+def _stay_wide(graph: onnx.GraphProto) -> None:
+    """Take away every way through fp16 between two operators in fp32: a sum of squares must not pass it to its root."""
+    narrow = {node.output[0]: node.input[0] for node in graph.node if _casts_to(node, onnx.TensorProto.FLOAT16)}
+    for node in graph.node:
+        if _casts_to(node, onnx.TensorProto.FLOAT) and node.input[0] in narrow:
+            node.input[0] = narrow[node.input[0]]
+    used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    for node in [node for node in graph.node if node.output[0] in set(narrow) - used]:
+        graph.node.remove(node)
+
+
+def _casts_to(node: onnx.NodeProto, kind: int) -> bool:
+    return node.op_type == "Cast" and any(a.name == "to" and a.i == kind for a in node.attribute)
 
 
 def copy_graph(source: Path, target: Path) -> None:
@@ -137,6 +193,7 @@ def _reader(inputs: Inputs) -> object:
 def _converting(source: Path) -> Iterator[None]:
     """Without the tools' advice to others, and with one sentence where they fail."""
     logging.disable(logging.WARNING)
+    onnxruntime.set_default_logger_severity(3)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -148,3 +205,4 @@ def _converting(source: Path) -> Iterator[None]:
         raise BundleError(f"precision: {source.name} cannot be converted ({reason})") from error
     finally:
         logging.disable(logging.NOTSET)
+        onnxruntime.set_default_logger_severity(2)  # what it begins with

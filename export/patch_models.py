@@ -60,6 +60,18 @@ def complete(given: Any, defaults: Mapping[str, Any]) -> Any:
     return {**defaults, **given}
 
 
+def check_encoder(settings: Mapping[str, Any], kind: str = "dinov2") -> None:
+    """That the settings which sizes follow from are there.
+
+    Raises:
+        ValueError: naming one that is not.
+    """
+    needed = ("hidden_size", "num_hidden_layers", "num_attention_heads", "patch_size")
+    for name in (*needed, "num_register_tokens") if kind == "dinov3" else needed:
+        if name not in settings:
+            raise ValueError(f"encoder lacks {name}; it is replaced as a whole, not merged with the default")
+
+
 def unit_deviation(config: FamilyConfig) -> PlannerDefaults:
     """The planner with the originals' first deviation, 1 in z-scored actions, as a share of half an action's range: the
     mean over components, since the planner has one for all. A `std` that is given stays."""

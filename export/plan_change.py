@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from jepa_ros.world_model import OnnxWorldModel
 from jepa_ros_export.frames import Windows, bounds
 
 CANDIDATES = 256
+_MOST_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,16 @@ class PlanChange:
 
     def lines(self, precision: str) -> list[str]:
         """For people."""
-        told = [
+        candidates = (
             f"energy of the same {CANDIDATES} candidates: changed by {self.energy:.1e} relative, rank correlation "
             f"{self.rank:.4f}, {self.elites:.0%} of the best {self.elite_count} agree ({self.pairs} pairs of start "
-            "and goal)",
+            "and goal)"
+        )
+        whole = (
             f"energy that the original gives to a whole plan: {self.lowered:.4g} planned at {precision}, "
-            f"{self.original:.4g} at fp32, {self.reseeded:.4g} at fp32 with another seed",
-        ]
+            f"{self.original:.4g} at fp32, {self.reseeded:.4g} at fp32 with another seed"
+        )
+        told = [candidates, whole]
         if self.surprise is not None:
             low, high = self.surprise
             told.append(f"prediction error on the recordings, median: {low:.3g} at {precision}, {high:.3g} at fp32")
@@ -66,8 +71,8 @@ def plan_change(
 
     Args:
         original, lowered: of two bundles whose manifests differ in precision alone.
-        pairs: how many, of starts and goals drawn from the recordings; without these, from the bundle's named goals
-            or, where it has fewer than two, from the images in golden.npz.
+        pairs: how many at most, none begun after two minutes; starts and goals are drawn from the recordings, without
+            these from the bundle's named goals or, where it has fewer than two, from the images in golden.npz.
         windows: of recordings.
         seed: of pairs, candidates and planners.
     """
@@ -76,7 +81,10 @@ def plan_change(
     latents = _latents(original, lowered, windows)
     count = len(latents[0])
     figures = []
+    until = time.monotonic() + _MOST_S
     for pair in range(pairs):
+        if figures and time.monotonic() > until:
+            break
         start, goal = rng.choice(count, 2, replace=False)
         candidates = _candidates(manifest, planner, rng)
         (problem, energies), (other, changed) = (
@@ -86,19 +94,19 @@ def plan_change(
         best = [set(np.argsort(found)[: planner.config.elites]) for found in (energies, changed)]
         found = [
             make_planner(manifest, model, seed=s).plan(asked).actions
-            for model, asked, s in ((lowered, other, pair), (original, problem, pair), (original, problem, pairs + pair))
+            for model, asked, s in (
+                (lowered, other, pair),
+                (original, problem, pair),
+                (original, problem, pairs + pair),
+            )
         ]
         history = problem.history
-        judged = problem.objective(
-            original.rollout(history.latents, history.actions, np.stack(found)), np.stack(found)
-        )
+        judged = problem.objective(original.rollout(history.latents, history.actions, np.stack(found)), np.stack(found))
         off = np.sqrt(np.mean(np.square(changed - energies)) / max(np.mean(np.square(energies)), 1e-30))
         figures.append([off, _spearman(energies, changed), len(best[0] & best[1]) / len(best[0]), *judged])
     energy, rank, elites, by_lowered, by_original, reseeded = map(float, np.mean(figures, axis=0))
     surprise = None if windows is None else (_surprise(lowered, windows), _surprise(original, windows))
-    return PlanChange(
-        energy, rank, elites, by_lowered, by_original, reseeded, surprise, pairs, planner.config.elites
-    )
+    return PlanChange(energy, rank, elites, by_lowered, by_original, reseeded, surprise, pairs, planner.config.elites)
 
 
 def _latents(original: OnnxWorldModel, lowered: OnnxWorldModel, windows: Windows | None) -> tuple[Float32, Float32]:
@@ -140,9 +148,7 @@ def _asked(
     history = History(start[None], np.zeros((0, len(low)), np.float32))
     objective = GoalObjective(model, goal, manifest.cost, model.layout, arrival_term(manifest))
     action = manifest.action
-    problem = PlanProblem(
-        history, objective, horizon, low, high, norm_limit=action.norm_limit, block=action.block
-    )
+    problem = PlanProblem(history, objective, horizon, low, high, norm_limit=action.norm_limit, block=action.block)
     allowed = problem.bounds.apply(candidates.copy())
     return problem, objective(model.rollout(history.latents, history.actions, allowed), allowed)
 

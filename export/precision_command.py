@@ -29,7 +29,7 @@ def precision(
 ) -> None:
     """Write a bundle's graphs at a lower precision, and say what that changes."""
     console = Console()
-    request = Request(cast(Precision, precision), calibrate, cast("Method | None", method), plans)
+    request = Request(cast("Precision", precision), calibrate, cast("Method | None", method), plans)
     try:
         with console.status(f"converting to {precision}"):
             report = lower_bundle(

@@ -19,7 +19,7 @@ from jepa_ros_export.graphs import as_tuple
 
 _ROWS = 3
 _LONG = 30  # steps from which rounding is measured
-_ROUNDINGS = 10  # ONNX Runtime's tanh and sigmoid are further off than an order of sums
+ROUNDINGS = 10  # ONNX Runtime's tanh and sigmoid are further off than an order of sums
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class RolloutError:
 
     def within(self, tolerance: float) -> bool:
         """Whether the runtime is as near to PyTorch as asked, or as near as rounding lets it be."""
-        return self.found <= max(tolerance, _ROUNDINGS * self.rounding)
+        return self.found <= max(tolerance, ROUNDINGS * self.rounding)
 
 
 def rollout_error(parts: Parts, model: OnnxWorldModel, latents: Float32, rng: np.random.Generator) -> RolloutError:

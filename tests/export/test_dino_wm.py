@@ -227,6 +227,8 @@ def test_settings_that_would_be_silently_wrong_are_refused(config):
         dino_wm.Config(proprio=config.proprio)
     with pytest.raises(ValidationError, match=r"action_std has 1 entries"):
         dino_wm.Config(action_std=[0.2])
+    with pytest.raises(ValidationError, match="encoder lacks patch_size"):
+        dino_wm.Config(encoder={name: size for name, size in config.encoder.items() if name != "patch_size"})
     with pytest.raises(ValidationError, match="observed 4 must not be above history 3"):
         dino_wm.Config(observed=4)
 

@@ -199,6 +199,8 @@ def test_settings_that_would_be_silently_wrong_are_refused(sim):
         ({"observed": 3}, "observed 3 must not be above context 2"),
         ({"heads": 3}, "heads 3 must divide the predictor's width with proprio, 400"),
         ({"context": 5}, "context"),
+        ({"encoder": {"hidden_size": 384}}, "encoder lacks num_hidden_layers"),
+        ({"encoder_kind": "dinov3"}, "encoder lacks num_register_tokens"),
     ):
         with pytest.raises(ValidationError, match=message):
             jepa_wms.Config(**given)

@@ -54,6 +54,14 @@ def test_straight_up_and_down_have_an_answer_and_a_gradient(pitch):
     assert torch.isfinite(pose.grad).all()
 
 
+def test_exactly_straight_up_has_an_answer_and_a_gradient():
+    matrix = torch.tensor([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]], requires_grad=True)
+    found = angles(matrix)
+    np.testing.assert_allclose(found.detach(), [0, math.pi / 2, 0], atol=1e-7)
+    found.sum().backward()
+    assert torch.isfinite(matrix.grad).all()
+
+
 def test_half_a_turn_is_plus_pi_whatever_the_sign_of_zero():
     for zero in (0.0, -0.0):
         matrix = torch.tensor([[-1.0, 0, 0], [zero, -1, 0], [0, 0, 1]])

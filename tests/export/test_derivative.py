@@ -1,0 +1,83 @@
+"""A predictor's derivative as a graph: the numbers of autograd, for every batch, whatever sizes coincide."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from jepa_ros.errors import BundleError
+from jepa_ros.runtime import Session
+from jepa_ros_export import writer
+from jepa_ros_export.derivative import by_autograd, derivative, rounding
+from jepa_ros_export.graphs import write_graph
+from jepa_ros_export.writer import write_bundle
+
+from .plain_parts import plain_parts
+
+
+class Product(nn.Module):
+    """z · w(a), and z²: gradients by hand are easy."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale = nn.Linear(2, width, bias=False)
+
+    def forward(self, latent, action):
+        return latent * self.scale(action), latent**2
+
+
+@pytest.mark.parametrize("width", [2, 4, 5, 7])
+def test_the_numbers_are_those_worked_out_by_hand(tmp_path, width):
+    """Whatever the width, which may be that of the batch it is traced with."""
+    torch.manual_seed(0)
+    module = Product(width).eval().requires_grad_(False)
+    given = [torch.randn(4, 3, width), torch.randn(4, 3, 2), torch.randn(4, 3, width), torch.randn(4, 3, width)]
+    names = ["latent", "action", "cotangent_a", "cotangent_b"]
+    traced = derivative(module, given[:2], given[2:])
+    write_graph(traced, dict(zip(names, given, strict=True)), ["grad_latent", "grad_action"], tmp_path / "d.onnx")
+    session = Session(tmp_path / "d.onnx")
+    for rows in (1, 3, 4):
+        z, a, first, second = (tensor[:rows] for tensor in given)
+        found = session.run(**{name: t[:rows].numpy() for name, t in zip(names, given, strict=True)})
+        np.testing.assert_allclose(found["grad_latent"], first * module.scale(a) + 2 * z * second, atol=1e-5)
+        np.testing.assert_allclose(found["grad_action"], (first * z) @ module.scale.weight, atol=1e-5)
+
+
+def test_what_an_input_does_not_change_has_gradient_zero(tmp_path):
+    class Deaf(nn.Module):
+        def forward(self, latent, action):
+            return 2 * latent
+
+    found = by_autograd(Deaf(), [torch.ones(2, 3), torch.ones(2, 1), torch.ones(2, 3)], 2)
+    assert [tensor.tolist() for tensor in found] == [[[2.0] * 3] * 2, [[0.0]] * 2]
+
+
+def test_rounding_is_large_where_weights_are_steep():
+    class Steep(nn.Module):
+        def __init__(self, slope):
+            super().__init__()
+            self.slope = slope
+
+        def forward(self, latent, action):
+            return torch.sin(self.slope * latent)
+
+    given = [torch.rand(16, 4) + 1, torch.zeros(16, 1), torch.ones(16, 4)]
+    assert rounding(Steep(1.0), given, 2) < 1e-6
+    assert rounding(Steep(1e4), given, 2) > 1e-5
+
+
+@pytest.mark.parametrize(("own", "holds"), [(1e-9, False), (1.0, True)])
+def test_a_derivative_that_differs_is_refused_unless_pytorch_rounds_as_much(tmp_path, monkeypatch, own, holds):
+    truth = writer.by_autograd
+    monkeypatch.setattr(writer, "by_autograd", lambda *given: [found + 0.01 for found in truth(*given)])
+    monkeypatch.setattr(writer, "rounding", lambda *_: own)
+    lines = []
+    if holds:
+        write_bundle(plain_parts(), tmp_path / "bundle", say=lines.append)
+        assert any("PyTorch's own gradient is off by 1.0e+00" in line for line in lines)
+        return
+    with pytest.raises(BundleError, match=r"predictor_vjp\.onnx differs from PyTorch by .* not written"):
+        write_bundle(plain_parts(), tmp_path / "bundle", say=lines.append)
+    assert list(tmp_path.iterdir()) == []

@@ -63,7 +63,7 @@ def under(state: Mapping[str, Tensor], *prefixes: str) -> dict[str, Tensor]:
 
     Wrappers that training leaves in names (`module.`, `_orig_mod.`) are dropped wherever they stand.
     """
-    clean = {re.sub(r"(^|\.)(module|_orig_mod)\.", r"\1", name): tensor for name, tensor in state.items()}
+    clean = {re.sub(r"(^|\.)(?:(?:module|_orig_mod)\.)+", r"\1", name): tensor for name, tensor in state.items()}
     for prefix in prefixes:
         found = {name[len(prefix) :]: tensor for name, tensor in clean.items() if name.startswith(prefix)}
         if found:

@@ -56,11 +56,11 @@ CAMERAS: dict[str, dict[str, Any]] = {
     },
     # PLDM, environments/diverse_maze/transforms.py: CenterCrop(200 to 386, by maze) of the render, Resize(64, or 81
     # for the medium mazes) on PIL images. The exporter adds a maze's crop: (500 − 346) / 1000 of each side for "small".
-    # Its two-room images, 65×65 of two channels, are EB-JEPA's.
+    # Its two-room images, 65×65 of two channels, are ready-made as EB-JEPA's are, and nothing is resized.
     "pldm": {"width": 64, "height": 64, "resize": "center_crop", "interpolation": "linear", "antialias": True},
     # EB-JEPA, eb_jepa/datasets/two_rooms/env.py: a dot and the walls, drawn as two channels of 65×65; no camera gives
-    # them, and nothing is resized.
-    "eb_jepa": {"width": 65, "height": 65, "channels": 2},
+    # them, and nothing is resized. Of a camera whose frames it was trained on instead, the middle square is taken.
+    "eb_jepa": {"width": 65, "height": 65, "channels": 2, "resize": "center_crop", "interpolation": "area"},
     # nicklashansen/tdmpc2, tdmpc2/envs/wrappers/pixels.py: rendered at 64×64, three frames. Nothing is resized there;
     # of a real camera's pixels, area's mean comes nearest to what a renderer of that size gives.
     "tdmpc2": {"width": 64, "height": 64, "resize": "center_crop", "interpolation": "area", "frame_stack": 3},

@@ -23,19 +23,22 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """Every tensor of a `.safetensors` file, of a torch file, or of a folder of safetensors, by dotted name.
 
     Raises:
-        BundleError: no such file, a file that would have to be unpickled, or one without tensors.
+        BundleError: no such file, an empty one, one of another kind, one that would have to be unpickled or without
+            tensors, or two files of a folder with a tensor of the same name.
     """
     if path.is_dir():
         files = sorted(path.glob("*.safetensors"))
         if not files:
             raise BundleError(f"checkpoint {path}: the folder holds no .safetensors file")
-        return {name: tensor for file in files for name, tensor in read_checkpoint(file).items()}
+        return join((str(file), read_checkpoint(file)) for file in files)
     if not path.is_file():
         raise BundleError(f"checkpoint {path}: no such file")
     try:
-        if path.suffix == ".safetensors":
+        kind = _kind(path)
+        if kind == "safetensors":
             return dict(load_file(path))
-        found: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        # Only an archive can be mapped into memory.
+        found: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=kind == "archive")
     except pickle.UnpicklingError as error:
         raise BundleError(
             f"checkpoint {path}: holds Python objects, which are never unpickled; where it was trained, save "
@@ -48,6 +51,45 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     if not tensors:
         raise BundleError(f"checkpoint {path}: holds no tensors")
     return tensors
+
+
+def join(parts: Iterable[tuple[str, Mapping[str, Tensor]]]) -> dict[str, Tensor]:
+    """The tensors of several files, each given with what it is called in a message.
+
+    Raises:
+        BundleError: two of them hold a tensor of the same name.
+    """
+    found: dict[str, Tensor] = {}
+    source: dict[str, str] = {}
+    for where, tensors in parts:
+        for name, tensor in tensors.items():
+            if name in found:
+                raise BundleError(
+                    f"checkpoint {where}: holds {name}, and so does {source[name]}; give one of them, or each under a "
+                    "name of its own as PART=PATH"
+                )
+            found[name], source[name] = tensor, where
+    return found
+
+
+def _kind(path: Path) -> str:
+    """By its first bytes, what a file is: `safetensors`, torch's `archive`, or a `pickle`, torch's before 1.6.
+
+    Raises:
+        BundleError: it is empty, or none of these.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        begin = file.read(9)
+    if not begin:
+        raise BundleError(f"checkpoint {path}: is empty")
+    if begin.startswith(b"PK\x03\x04"):
+        return "archive"
+    if begin[8:] == b"{":  # behind the header's length
+        return "safetensors"
+    if begin.startswith(b"\x80"):
+        return "pickle"
+    raise BundleError(f"checkpoint {path}: is not a torch or safetensors file")
 
 
 def _flat(found: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -132,7 +134,8 @@ app.command()(precision)
 
 
 def main() -> None:
-    """Entry point."""
+    """Entry point. A SIGTERM ends an export as Ctrl-C does: what is half written is taken away."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     app()
 
 

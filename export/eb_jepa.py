@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from jepa_ros.bundle.manifest import ActionSpec, CostTerm, PlannerDefaults, PredictorSpec, StateTensor, Timing
+from jepa_ros_export.cameras import CAMERAS
 from jepa_ros_export.checkpoint import fill
 from jepa_ros_export.family import FamilyConfig, Parts, State, make_manifest
 from jepa_ros_export.layers import Standardise
@@ -142,7 +143,7 @@ def build(state: State, config: Config) -> Parts:
     manifest = make_manifest(
         "eb_jepa",
         config,
-        camera={"width": config.size, "height": config.size, "channels": config.channels, "resize": "center_crop"},
+        camera={**CAMERAS["eb_jepa"], "width": config.size, "height": config.size, "channels": config.channels},
         state=[StateTensor(name="latent", kind="vector", shape=(config.width,))],
         predictor=PredictorSpec(causal=True, max_context=1),
         timing=Timing(step_s=config.step_s),

@@ -12,14 +12,14 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from jepa_ros.errors import BundleError, JepaRosError
-from jepa_ros_export.checkpoint import read_checkpoint
+from jepa_ros_export.checkpoint import join, read_checkpoint
 from jepa_ros_export.families import FAMILIES, check_family, family_module
 from jepa_ros_export.family import Parts
 from jepa_ros_export.family_settings import default_config, read_config
 from jepa_ros_export.frames import read_windows
 from jepa_ros_export.goals import goal_views
 from jepa_ros_export.precision import Precision, Request, lower_in_place
-from jepa_ros_export.recordings import calibrate
+from jepa_ros_export.recordings import calibrate, fitting
 from jepa_ros_export.writer import Report, write_bundle
 from jepa_ros_training.dataset import read_runs
 
@@ -110,6 +110,8 @@ def _write(
     """With a line on what is being done, and one on each thing that is."""
     began, runs = time.perf_counter(), None if data is None else read_runs(data)
     recorded = request and request.calibrate
+    if runs is not None:
+        fitting(parts.manifest, runs)  # refused before the export, which may take minutes
     windows = read_windows(recorded, parts.manifest) if recorded else None
 
     def finish(folder: Path) -> None:
@@ -137,7 +139,7 @@ def parts_of(name: str, checkpoint: list[str], config: Path | None, random_weigh
     if hasattr(module, "build_from_files"):
         if config is None:
             raise BundleError(f"export {name}: --config is missing: the manifest of the model")
-        return _checked(module.build_from_files, dict(map(_part, checkpoint)), config)
+        return _checked(module.build_from_files, _files(name, checkpoint), config)
     if (random_weights is None) == (not checkpoint):
         raise BundleError(f"export {name}: give either --checkpoint or --random-weights")
     if random_weights not in (None, "tiny", "full"):
@@ -149,11 +151,23 @@ def parts_of(name: str, checkpoint: list[str], config: Path | None, random_weigh
         torch.manual_seed(0)
         state = module.random_checkpoint(settings)
     else:
-        state = {}
-        for part, path in map(_part, checkpoint):
-            state |= {f"{part}.{key}" if part else key: tensor for key, tensor in read_checkpoint(path).items()}
+        state = join((given, _named(*_part(given))) for given in checkpoint)
         check_family(state, name, ", ".join(checkpoint))
     return _checked(module.build, state, settings)
+
+
+def _files(name: str, checkpoint: list[str]) -> dict[str, Path]:
+    """One file a part.
+
+    Raises:
+        BundleError: a part that is given twice.
+    """
+    files: dict[str, Path] = {}
+    for part, path in map(_part, checkpoint):
+        if part in files:
+            raise BundleError(f"export {name}: --checkpoint {part}= is given twice: {files[part]} and {path}; give one")
+        files[part] = path
+    return files
 
 
 def _checked(build: Any, *given: Any) -> Parts:
@@ -166,6 +180,11 @@ def _checked(build: Any, *given: Any) -> Parts:
             f"export: settings do not fit one another: {field}: {found['msg'].removeprefix('Value error, ')}"
         ) from error
     return parts
+
+
+def _named(part: str, path: Path) -> dict[str, torch.Tensor]:
+    """A checkpoint's tensors, their names behind the part's."""
+    return {f"{part}.{key}" if part else key: tensor for key, tensor in read_checkpoint(path).items()}
 
 
 def _part(given: str) -> tuple[str, Path]:

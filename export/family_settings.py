@@ -11,6 +11,10 @@ from pydantic import ValidationError
 from jepa_ros.errors import BundleError
 from jepa_ros_export.families import family_module
 
+# Groups of settings that do not depend on one another: a file that gives some of one keeps the others. An action, a
+# proprio or an encoder is one thing, and given whole.
+_GROUPS = ("planner", "mount")
+
 
 def default_config(name: str) -> str:
     """A family's default settings as YAML; those that it cannot know are an example, and said to be.
@@ -30,6 +34,8 @@ def default_config(name: str) -> str:
 def read_config(module: Any, path: Path | None, random_weights: str | None = None) -> Any:
     """Over the defaults, what a YAML file says. Without a checkpoint, what a family cannot know is made up.
 
+    Of `planner` and `mount`, what the file leaves out stays as the defaults, or those of its preset, have it.
+
     Args:
         module: of the family.
         path: the YAML file; None for none.
@@ -46,7 +52,7 @@ def read_config(module: Any, path: Path | None, random_weights: str | None = Non
         base = _required(module)
     where = f"config {path}" if path is not None else "settings"
     try:
-        return module.Config(**{**base, **given})
+        return _merged(module, base, given)
     except (ValidationError, TypeError) as error:
         if isinstance(error, TypeError):
             raise BundleError(f"{where}: {error}") from error
@@ -54,6 +60,18 @@ def read_config(module: Any, path: Path | None, random_weights: str | None = Non
         field = ".".join(map(str, found["loc"])) or "the whole"
         fix = "; set it with --config" if path is None else ""
         raise BundleError(f"{where}: {field}: {found['msg'].removeprefix('Value error, ')}{fix}") from error
+
+
+def _merged(module: Any, base: dict[str, Any], given: dict[str, Any]) -> Any:
+    """Settings of `base` and over them those given. A preset fills in its groups only when settings are made, so they
+    are made without those that the file gives in part, and then with them."""
+    parts = {name: given[name] for name in _GROUPS if isinstance(given.get(name), dict)}
+    fields = {**base, **{name: value for name, value in given.items() if name not in parts}}
+    found = module.Config(**fields)
+    if not parts:
+        return found
+    groups = {name: {**getattr(found, name).model_dump(), **part} for name, part in parts.items()}
+    return module.Config(**{**fields, **groups})
 
 
 def _required(module: Any) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import ViTConfig, ViTModel
 
 from jepa_ros.bundle.manifest import ActionSpec, CostTerm, PlannerDefaults, PredictorSpec, StateTensor, Timing
+from jepa_ros_export.cameras import CAMERAS
 from jepa_ros_export.checkpoint import fill, under
 from jepa_ros_export.family import FamilyConfig, Parts, State, make_manifest
 from jepa_ros_export.layers import Pixels, Standardise
@@ -195,20 +196,14 @@ def build(state: State, config: Config) -> Parts:
     Raises:
         BundleError: a key that is missing, unknown or of another shape, named with both shapes.
     """
-    whole = Whole(config)
+    whole, size = Whole(config), config.image_size
     fill(
         whole, under(state, "state_dict.model.", "model.", "state_dict.", ""), "lewm", _renamed, (r".*batches_tracked",)
     )
     manifest = make_manifest(
         "lewm",
         config.model_copy(update={"planner": _planner(config)}),
-        camera={
-            "width": config.image_size,
-            "height": config.image_size,
-            "resize": "center_crop",
-            "interpolation": "linear",
-            "antialias": True,
-        },
+        camera={**CAMERAS["lewm"], "width": size, "height": size, "resize_to": size},
         state=[StateTensor(name="latent", kind="vector", shape=(config.latent,))],
         predictor=PredictorSpec(causal=True, max_context=config.context, sliding=True, output="sequence"),
         timing=Timing(

@@ -85,7 +85,7 @@ def plan_change(
     for pair in range(pairs):
         if figures and time.monotonic() > until:
             break
-        start, goal = rng.choice(count, 2, replace=False)
+        start, goal = rng.choice(count, 2, replace=count < 2)
         candidates = _candidates(manifest, planner, rng)
         (problem, energies), (other, changed) = (
             _asked(model, seen[start], seen[goal], planner.horizon, candidates)
@@ -106,7 +106,8 @@ def plan_change(
         figures.append([off, _spearman(energies, changed), len(best[0] & best[1]) / len(best[0]), *judged])
     energy, rank, elites, by_lowered, by_original, reseeded = map(float, np.mean(figures, axis=0))
     surprise = None if windows is None else (_surprise(lowered, windows), _surprise(original, windows))
-    return PlanChange(energy, rank, elites, by_lowered, by_original, reseeded, surprise, pairs, planner.config.elites)
+    compared, elite_count = len(figures), planner.config.elites
+    return PlanChange(energy, rank, elites, by_lowered, by_original, reseeded, surprise, compared, elite_count)
 
 
 def _latents(original: OnnxWorldModel, lowered: OnnxWorldModel, windows: Windows | None) -> tuple[Float32, Float32]:

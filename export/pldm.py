@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from jepa_ros.bundle.manifest import ActionSpec, CostTerm, PlannerDefaults, PredictorSpec, StateTensor, Timing
 from jepa_ros.errors import BundleError
+from jepa_ros_export.cameras import CAMERAS
 from jepa_ros_export.checkpoint import fill, under
 from jepa_ros_export.family import FamilyConfig, Parts, State, make_manifest
 from jepa_ros_export.layers import Standardise
@@ -213,7 +214,7 @@ def build(state: State, config: Config) -> Parts:
     manifest = make_manifest(
         "pldm",
         config,
-        camera={"width": config.size, "height": config.size, "channels": config.channels, "resize": "center_crop"},
+        camera={**CAMERAS["pldm"], "width": config.size, "height": config.size, "channels": config.channels},
         state=_state(config),
         predictor=PredictorSpec(causal=True, max_context=1),
         timing=Timing(step_s=config.step_s),

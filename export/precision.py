@@ -26,11 +26,13 @@ from jepa_ros_export.plan_change import PlanChange, plan_change
 Precision = Literal["fp16", "int8"]
 Method = Literal["dynamic", "static"]
 
-# Relative error of a graph from which nothing is written: twice the worst of eight models, see docs/export.md.
-_REFUSED = {"fp16": 0.05, "int8": 0.3}
-# Tolerance over what was measured here. This CPU computes fp16 in fp32 and rounds what it stores. With every operation
-# in fp16, as other processors do it (onnx's reference evaluator), the same eight are up to 4.6 times as far off.
-_MARGIN = {"fp16": 5.0, "int8": 2.0}
+# Relative error of a graph's worst value from which nothing is written. Measured: fp16 0.0008 to 0.023 on eight models;
+# int8 0.04 to 0.16 on them, and 0.63 on one edge input of a ninth, whose one plan was none the worse (docs/export.md).
+# 1 is a value as far off as values are large.
+_REFUSED = {"fp16": 0.05, "int8": 1.0}
+# Tolerance over what was measured here. This CPU computes fp16 in fp32 and rounds what it stores; with every operation
+# in fp16, as other processors may do it (onnx's reference evaluator), the same eight are up to 5.0 times as far off.
+_MARGIN = {"fp16": 8.0, "int8": 2.0}
 _CUDA = 2.0  # tolerance over the CPU's; not measured
 _LEAST = 1e-4  # what fp32 is allowed
 

@@ -25,7 +25,9 @@ def precision(
         str | None,
         typer.Option(help="of int8: static ranges from --calibrate, or dynamic; default: static where it is given"),
     ] = None,
-    plans: Annotated[int, typer.Option(min=0, help="pairs of start and goal on which plans are compared")] = 8,
+    plans: Annotated[
+        int, typer.Option(min=0, help="most pairs of start and goal on which plans are compared; 0: none")
+    ] = 8,
 ) -> None:
     """Write a bundle's graphs at a lower precision, and say what that changes."""
     console = Console()

@@ -8,7 +8,7 @@ import numpy as np
 
 from jepa_ros.bundle.loader import load_bundle, write_manifest
 from jepa_ros.bundle.manifest import Calibration, Manifest
-from jepa_ros.errors import BundleError
+from jepa_ros.errors import BundleError, ImageError
 from jepa_ros.planning.cost import GoalObjective, arrival_term
 from jepa_ros.types import Float32, UInt8
 from jepa_ros.vision import Preprocessor
@@ -22,7 +22,8 @@ def calibrate(folder: Path, runs: Runs, seed: int = 0) -> Calibration:
     """Measure, and write it into the bundle's manifest.
 
     Arrival is judged by the first cost term that says how far a goal is; its energy is the median of that between two
-    frames one model step apart. Surprise is the mean squared difference of what is predicted and seen, one step on.
+    frames one model step apart. Surprise is the mean squared difference of what is predicted and seen, one step on
+    from as many latents as `LatentMPC` keeps, `timing.history_max`.
 
     Args:
         folder: a complete bundle.
@@ -34,14 +35,14 @@ def calibrate(folder: Path, runs: Runs, seed: int = 0) -> Calibration:
     """
     bundle = load_bundle(folder)
     model, manifest = OnnxWorldModel(bundle), bundle.manifest
-    starts = _fitting(manifest, runs)
+    starts = fitting(manifest, runs)
     rng = np.random.default_rng(seed)
     starts = rng.permutation(starts)[:_WINDOWS]
-    prepare, block, context = Preprocessor(manifest.camera), manifest.action.block, model.context
+    prepare, block, history = Preprocessor(manifest.camera), manifest.action.block, manifest.timing.history_max
     term, energies, surprises = arrival_term(manifest), [], []
     for start in starts:
         now = start + (manifest.camera.frame_stack - 1) * block
-        steps = now + np.arange(context + 1) * block
+        steps = now + np.arange(history + 1) * block
         latents = np.stack([model.encode(_seen(runs, prepare, manifest, int(at))) for at in steps])
         actions = np.stack([runs.actions[at : at + block].reshape(-1) for at in steps[:-1]])
         predicted = model.rollout(latents[:-1], actions[:-1], actions[None, -1:])[0, 0]
@@ -60,8 +61,17 @@ def calibrate(folder: Path, runs: Runs, seed: int = 0) -> Calibration:
     return calibration
 
 
-def _fitting(manifest: Manifest, runs: Runs) -> np.ndarray:
-    """Frames at which a window fits: a stack, a whole context, and one step more."""
+def fitting(manifest: Manifest, runs: Runs) -> np.ndarray:
+    """Frames at which a window fits: a stack, a whole history, and one step more.
+
+    Raises:
+        BundleError: runs that do not fit the manifest's camera, actions, time or inputs.
+        JepaRosError: none is long enough.
+    """
+    try:
+        Preprocessor(manifest.camera)
+    except ImageError as error:
+        raise BundleError(f"--data: run files hold images of a camera; {error}") from error
     action, step_s = manifest.action, manifest.timing.step_s
     if manifest.proprio is not None:
         raise BundleError(f"--data: run files hold no {', '.join(manifest.proprio.names)}, which the encoder takes")
@@ -74,7 +84,7 @@ def _fitting(manifest: Manifest, runs: Runs) -> np.ndarray:
             f"--data: the runs' frames are {runs.step_s:g} s apart; a model step of {step_s:g} s with {action.block} "
             f"actions needs {step_s / action.block:g} s"
         )
-    window = (manifest.camera.frame_stack - 1 + manifest.predictor.max_context) * action.block + 1
+    window = (manifest.camera.frame_stack - 1 + manifest.timing.history_max) * action.block + 1
     runs.need(window, "--data")
     return runs.starts(window)
 

@@ -20,6 +20,7 @@ from jepa_ros_export.graphs import as_tuple
 _ROWS = 3
 _LONG = 30  # steps from which rounding is measured
 ROUNDINGS = 10  # ONNX Runtime's tanh and sigmoid are further off than an order of sums
+LOOSEST = 1e-2  # whatever the rounding: beyond it, numbers say little of the model
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class RolloutError:
 
     def within(self, tolerance: float) -> bool:
         """Whether the runtime is as near to PyTorch as asked, or as near as rounding lets it be."""
-        return self.found <= max(tolerance, ROUNDINGS * self.rounding)
+        return self.found <= max(tolerance, min(ROUNDINGS * self.rounding, LOOSEST))
 
 
 def rollout_error(parts: Parts, model: OnnxWorldModel, latents: Float32, rng: np.random.Generator) -> RolloutError:

@@ -24,6 +24,7 @@ from jepa_ros.bundle.manifest import (
     Timing,
 )
 from jepa_ros.errors import BundleError
+from jepa_ros_export.cameras import CAMERAS
 from jepa_ros_export.checkpoint import fill, under
 from jepa_ros_export.family import FamilyConfig, Parts, State, make_manifest
 from jepa_ros_export.layers import Standardise
@@ -223,13 +224,7 @@ def _manifest(config: Config) -> Manifest:
     return make_manifest(
         FAMILY,
         full,
-        camera={
-            "width": IMAGE_SIZE,
-            "height": IMAGE_SIZE,
-            "resize": "center_crop",
-            "interpolation": "area",
-            "frame_stack": config.frame_stack,
-        },
+        camera={**CAMERAS["tdmpc2"], "width": IMAGE_SIZE, "height": IMAGE_SIZE, "frame_stack": config.frame_stack},
         state=[
             StateTensor(name="latent", kind="vector", shape=(config.latent_dim,)),
             StateTensor(name="reward", kind="vector", shape=(1,), role="outcome"),

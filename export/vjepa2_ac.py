@@ -22,6 +22,7 @@ from jepa_ros.bundle.manifest import (
     Timing,
 )
 from jepa_ros.errors import BundleError
+from jepa_ros_export.cameras import CAMERAS
 from jepa_ros_export.checkpoint import fill, under
 from jepa_ros_export.family import FamilyConfig, Parts, State, make_manifest
 from jepa_ros_export.layers import Standardise
@@ -140,13 +141,7 @@ def build(state: State, config: Config) -> Parts:
     manifest = make_manifest(
         FAMILY,
         config,
-        camera={
-            "width": config.image,
-            "height": config.image,
-            "resize": config.resize,
-            "interpolation": "linear",
-            "antialias": False,
-        },
+        camera={**CAMERAS[FAMILY], "width": config.image, "height": config.image, "resize": config.resize},
         state=[
             StateTensor(name="latent", kind="tokens", shape=(tokens, config.encoder_width)),
             StateTensor(name="pose", kind="vector", shape=(7,), role="proprio"),

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from jepa_ros.bundle.checks import check_plannable
 from jepa_ros.bundle.loader import ENCODER, GOALS, GOLDEN, PREDICTOR, PREDICTOR_VJP, load_bundle, write_manifest
 from jepa_ros.bundle.manifest import Manifest
 from jepa_ros.errors import BundleError
@@ -23,7 +24,7 @@ from jepa_ros_export.family import Parts
 from jepa_ros_export.family_probes import Inputs, ProbeMaker
 from jepa_ros_export.folder import replacing
 from jepa_ros_export.graphs import TOLERANCE, Arrays, check_parity, evaluate, write_graph
-from jepa_ros_export.rollouts import ROUNDINGS, rollout_error
+from jepa_ros_export.rollouts import LOOSEST, ROUNDINGS, rollout_error
 
 _LARGE = 50_000_000  # parameters from which fewer examples are compared, for the time's sake
 _GOLDEN_ROWS = 2  # of each group; random rows do not compress
@@ -68,7 +69,7 @@ def write_bundle(
         for view in goals or []:
             (folder / GOALS).mkdir(exist_ok=True)
             shutil.copy(view, folder / GOALS / view.name)
-        write_manifest(folder, _with_tolerances(parts.manifest, writer.allowed))
+        write_manifest(folder, _with_tolerances(parts.manifest, tolerance, writer.derivative_tolerance))
         writer.rollout(latents)
         if finish is not None:
             finish(folder)
@@ -83,7 +84,7 @@ class _Writer:
         self, parts: Parts, folder: Path, tolerance: float, report: Report, say: Callable[[str], None]
     ) -> None:
         self._parts, self._folder, self._tolerance, self._report, self._say = parts, folder, tolerance, report, say
-        self.allowed = tolerance  # what the manifest will say
+        self.derivative_tolerance: float | None = None
         self._golden: dict[str, list[NDArray[np.generic]]] = {}
         weights = sum(p.numel() for module in (parts.encoder, parts.predictor) for p in module.parameters())
         self._probes = ProbeMaker(parts, 2 if weights > _LARGE else 4, np.random.default_rng(0))
@@ -109,9 +110,11 @@ class _Writer:
         return np.concatenate([*flat, np.zeros((rows, others), np.float32)], axis=1)
 
     def rollout(self, latents: NDArray[np.float32]) -> None:
-        """Hold the whole horizon, by the runtime that a robot has, against PyTorch."""
-        since = time.perf_counter()
-        found = rollout_error(self._parts, OnnxWorldModel(load_bundle(self._folder)), latents, np.random.default_rng(1))
+        """Hold the whole horizon, by the runtime that a robot has, against PyTorch; and that it can be planned with."""
+        since, bundle = time.perf_counter(), load_bundle(self._folder)
+        model = OnnxWorldModel(bundle)
+        check_plannable(bundle, model)
+        found = rollout_error(self._parts, model, latents, np.random.default_rng(1))
         self._done("rollout", found.found, since)
         if found.rounding:
             self._say(f"{'':20s} where PyTorch's own rounding over the horizon makes {found.rounding:.1e}")
@@ -148,11 +151,12 @@ class _Writer:
             self._compare(PREDICTOR_VJP, groups, truth, self._tolerance, since)
         except BundleError:
             own = max(rounding(predictor, list(inputs.values()), count) for inputs in groups.values())
-            if ROUNDINGS * own <= self._tolerance:
+            allowed = ROUNDINGS * own
+            if not self._tolerance < allowed <= LOOSEST:
                 raise
             self._say(f"{'':20s} PyTorch's own gradient is off by {own:.1e} relative: the weights are steep")
-            self.allowed = ROUNDINGS * own
-            self._compare(PREDICTOR_VJP, groups, truth, self.allowed, since)
+            self._compare(PREDICTOR_VJP, groups, truth, allowed, since)
+            self.derivative_tolerance = allowed
 
     def _compare(
         self, file: str, groups: dict[str, Inputs], truth: dict[str, Arrays], allowed: float, since: float
@@ -182,7 +186,7 @@ class _Writer:
         self._say(f"{what:20s} differs from PyTorch by {error:.1e} relative ({took:.1f} s)")
 
 
-def _with_tolerances(manifest: Manifest, tolerance: float) -> Manifest:
+def _with_tolerances(manifest: Manifest, tolerance: float, of_derivative: float | None) -> Manifest:
     given = {"CPUExecutionProvider:fp32": tolerance, "CUDAExecutionProvider:fp32": 10 * tolerance}
-    calibration = manifest.calibration.model_copy(update={"tolerance": given})
-    return manifest.model_copy(update={"calibration": calibration})
+    changed = {"tolerance": given, "derivative_tolerance": of_derivative}
+    return manifest.model_copy(update={"calibration": manifest.calibration.model_copy(update=changed)})

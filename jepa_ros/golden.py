@@ -75,7 +75,7 @@ def check_golden(bundle: Bundle, sessions: Mapping[str, Session]) -> dict[str, f
     errors: dict[str, float] = {}
     for case in cases:
         session = sessions[case.file]
-        allowed = tolerance(manifest, session.provider)
+        allowed = tolerance(manifest, session.provider, case.file)
         try:
             found = session.run(**{part: golden[key] for part, key in case.inputs.items()})
         except ModelError as error:
@@ -91,15 +91,18 @@ def check_golden(bundle: Bundle, sessions: Mapping[str, Session]) -> dict[str, f
     return errors
 
 
-def tolerance(manifest: Manifest, provider: str) -> float:
-    """Relative error allowed on a provider; the widest of the manifest's where it names none for this one."""
+def tolerance(manifest: Manifest, provider: str, file: str = PREDICTOR) -> float:
+    """Relative error allowed to a graph on a provider; the widest of the manifest's where it names none for this
+    one."""
     given = manifest.calibration.tolerance
-    return given.get(f"{provider}:{manifest.precision}", max(given.values(), default=1e-4))
+    allowed = given.get(f"{provider}:{manifest.precision}", max(given.values(), default=1e-4))
+    return max(allowed, manifest.calibration.derivative_tolerance or 0.0) if file == PREDICTOR_VJP else allowed
 
 
 def relative_error(found: Array, expected: Array) -> float:
-    """Largest absolute difference over the root mean square of what is expected; infinite where shapes differ."""
-    if found.shape != expected.shape:
+    """Largest absolute difference over the root mean square of what is expected; infinite where shapes differ or either
+    holds a value that is not a number."""
+    if found.shape != expected.shape or not (np.isfinite(found).all() and np.isfinite(expected).all()):
         return float("inf")
     wide = expected.astype(np.float64)
     scale = float(np.sqrt(np.mean(wide**2))) or 1.0

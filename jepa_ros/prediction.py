@@ -7,13 +7,43 @@ from dataclasses import dataclass
 import numpy as np
 
 from jepa_ros.bundle.layout import StateLayout
-from jepa_ros.bundle.manifest import Manifest
+from jepa_ros.bundle.manifest import Manifest, StateTensor
 from jepa_ros.errors import ModelError
 from jepa_ros.runtime import BoundRun, Session
 from jepa_ros.types import Float32
 
 _MOST_BATCHES = 8
-_MOST_BYTES = 256 * 2**20  # of one call's context: a large batch of a large model is cut into parts
+# A large batch of a large model is cut into parts: most bytes of one call's context, and of what the graph computes.
+_MOST_BYTES = 256 * 2**20
+_MOST_ACTIVATION_BYTES = 2 * 2**30
+# Attention is written out in the graphs, so its scores [heads, n, n] over n positions lie in memory several times at
+# once. Measured on ONNX Runtime's CPU: DINO-WM (16 heads, n = 3 · 196, D = 196 · 404) takes 0.113 GB a row, which is
+# its scores 5 times and its context 4 times. Maps are convolved, through more channels than they have themselves.
+_HEADS, _SCORES, _HIDDEN = 16, 5, 4
+_CHANNELS = 4
+
+
+def activation_bytes(manifest: Manifest, layout: StateLayout) -> int:
+    """About what one row of the predictor takes while it runs, as if all its tokens attended to each other.
+
+    Of several tensors the one with the most positions counts: others stand at the same places, in further channels.
+    """
+    positions = manifest.predictor.max_context * max(_positions(tensor) for tensor in layout.taken)
+    hidden = manifest.predictor.max_context * layout.size
+    if any(tensor.kind == "map" for tensor in layout.taken):
+        hidden *= _CHANNELS
+    return 4 * (_SCORES * _HEADS * positions**2 + _HIDDEN * hidden)
+
+
+def most_rows(manifest: Manifest, layout: StateLayout) -> int:
+    """Rows that the predictor runs on at once, at least one."""
+    context = 4 * manifest.predictor.max_context * layout.size
+    return max(min(_MOST_BYTES // context, _MOST_ACTIVATION_BYTES // activation_bytes(manifest, layout)), 1)
+
+
+def _positions(tensor: StateTensor) -> int:
+    """Places of a tensor that attend to one another."""
+    return tensor.shape[0] if tensor.kind == "tokens" else 1
 
 
 @dataclass
@@ -47,7 +77,7 @@ class Predictor:
         self._sequence = manifest.predictor.output == "sequence"
         self._taken = [layout.place(tensor.name) for tensor in layout.taken]
         self._given = [layout.place(tensor.name) for tensor in layout.all]
-        self._most_rows = max(_MOST_BYTES // (self._context * layout.size * 4), 1)
+        self._most_rows = most_rows(manifest, layout)
         self._steps: dict[int, _Step] = {}
 
     def rollout(self, latents: Float32, past_actions: Float32, actions: Float32) -> Float32:

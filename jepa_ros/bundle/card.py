@@ -11,7 +11,7 @@ from jepa_ros.bundle.manifest import Manifest
 from jepa_ros.bundle.plan_cost import PlanCost, plan_cost, planner_settings
 from jepa_ros.bundle.signing import signed_by
 from jepa_ros.errors import JepaRosError, RobotError
-from jepa_ros.motion import motion_kind
+from jepa_ros.motion import check_units, motion_kind
 from jepa_ros.robots import RobotModel
 from jepa_ros.runtime import choose_providers
 
@@ -74,7 +74,9 @@ def _plan(cost: PlanCost) -> dict[str, Any]:
         "horizon": cost.horizon,
         "flops": cost.flops,
         "weight_bytes": cost.weight_bytes,
+        "rows_at_once": cost.rows,
         "buffer_bytes": cost.buffer_bytes,
+        "activation_bytes": cost.activation_bytes,
         "graphs": [
             {
                 "file": use.file,
@@ -93,6 +95,7 @@ def _needs(manifest: Manifest, cost: PlanCost | None, robot: RobotModel) -> dict
     camera, action, step = manifest.camera, manifest.action, manifest.timing.step_s
     try:
         motion: str | None = motion_kind(robot, action.names)
+        check_units(action.names, action.units, action.frame)
         why = None
     except RobotError as error:
         motion, why = None, str(error)
@@ -114,7 +117,7 @@ def _needs(manifest: Manifest, cost: PlanCost | None, robot: RobotModel) -> dict
         },
         "plans_hz": 1 / step,
         "history_s": step * (manifest.timing.history_min - 1),
-        "memory_bytes": None if cost is None else cost.weight_bytes + cost.buffer_bytes,
+        "memory_bytes": None if cost is None else cost.memory_bytes,
         "flops_a_second": None if cost is None else cost.flops / step,
         "providers_with_a_tolerance": sorted(
             key.partition(":")[0]

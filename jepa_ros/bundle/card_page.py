@@ -150,6 +150,7 @@ def _one_plan(plan: Block) -> Iterator[RenderableType]:
         "operations": operations(plan["flops"]),
         "weights": size(plan["weight_bytes"]),
         "buffers": size(plan["buffer_bytes"]),
+        "activations": f"about {size(plan['activation_bytes'])}, {plan['rows_at_once']} samples at once",
     })  # fmt: skip
     table = Table("graph", "calls", "batch", "a call", "together", "weights")
     for use in plan["graphs"]:
@@ -184,7 +185,7 @@ def _needs(needs: Block) -> Block:
         "motion": f"that accepts {_with_units(action['names'], action['units'])}: {motion}",
         "rate": f"{needs['plans_hz']:g} plans a second",
         "operations": _or_none(needs["flops_a_second"], lambda count: f"{operations(count)} a second"),
-        "memory": _or_none(needs["memory_bytes"], lambda count: f"{size(count)} and what ONNX Runtime takes"),
+        "memory": _or_none(needs["memory_bytes"], lambda count: f"about {size(count)} and what ONNX Runtime takes"),
         "providers": f"with a tolerance {_value(needs['providers_with_a_tolerance'])}; "
         f"here {_value(needs['providers_here'])}",
     }

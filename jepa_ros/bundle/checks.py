@@ -6,9 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from jepa_ros.bundle.loader import load_bundle
-from jepa_ros.errors import BundleError
+from jepa_ros.bundle.loader import Bundle, load_bundle
+from jepa_ros.errors import BundleError, PlanningError
 from jepa_ros.golden import check_golden, golden_cases, tolerance
+from jepa_ros.planning.factory import PLANNERS, make_planner
+from jepa_ros.planning.mpc import LatentMPC
+from jepa_ros.planning.pursuit import refuse_what_a_robot_has_not
+from jepa_ros.protocols import WorldModel
 from jepa_ros.runtime import Session, choose_providers
 from jepa_ros.world_model import OnnxWorldModel
 
@@ -23,7 +27,7 @@ class Finding:
 
 def check_bundle(path: Path, provider: str | None = None) -> Iterator[Finding]:
     """Everything that a robot checks when it opens a bundle, on one provider or on all that this package uses and this
-    machine has.
+    machine has; that it can be planned with, and whether a robot can run it, which is said and not refused.
 
     Raises:
         BundleError: what does not hold.
@@ -34,6 +38,7 @@ def check_bundle(path: Path, provider: str | None = None) -> Iterator[Finding]:
     yield Finding("hashes", f"{len(manifest.files)} files have the sha256 that the manifest names")
     cases = golden_cases(manifest)
     yield Finding("signatures", f"inputs and outputs of {len(cases)} graphs are those that the manifest implies")
+    model: OnnxWorldModel | None = None
     for name in choose_providers(None if provider is None else (provider,)):
         for case in cases:
             session = Session(bundle.file(case.file), providers=(name,))
@@ -45,5 +50,44 @@ def check_bundle(path: Path, provider: str | None = None) -> Iterator[Finding]:
             off = check_golden(bundle, {case.file: session})[case.what]
             yield Finding(name, f"{case.what} is off by {off:.1e}, {tolerance(manifest, name):.1e} is allowed")
         else:
-            OnnxWorldModel(bundle, providers=(name,))
+            model = OnnxWorldModel(bundle, providers=(name,))
             yield Finding(name, "the world model opens")
+    if model is not None:
+        yield Finding("planner", check_plannable(bundle, model))
+    yield Finding("robot", _robot(bundle))
+
+
+def check_plannable(bundle: Bundle, model: WorldModel) -> str:
+    """Make the planner and the control loop that the manifest asks for, without a plan.
+
+    A planner that is not available is no error, since another may be asked for; its settings are held to CEM's rules.
+
+    Args:
+        bundle: an opened bundle, or one that is about to be written; only its folder's name and manifest are read.
+        model: its world model.
+
+    Returns:
+        what plans, in a few words.
+
+    Raises:
+        BundleError: settings, bounds or calibration that no plan can be made with.
+    """
+    manifest = bundle.manifest
+    name = manifest.planner.name
+    available = name in PLANNERS
+    try:
+        planner = make_planner(manifest, model, {} if available else {"name": "cem"})
+        LatentMPC(model, planner, manifest)
+    except PlanningError as error:
+        raise BundleError(f"bundle {bundle.path}: nothing can plan with it: {error}") from error
+    config = planner.config
+    asked = name if available else f"{name} is not available, another must be asked for ({', '.join(PLANNERS)}):"
+    return f"{asked} plans {config.horizon} steps with {config.samples} samples"
+
+
+def _robot(bundle: Bundle) -> str:
+    try:
+        refuse_what_a_robot_has_not(bundle.manifest)
+    except BundleError as error:
+        return f"plans in the core; no robot can run it: {error}"
+    return "nothing in the manifest keeps it from driving one"

@@ -7,7 +7,7 @@ would be wrong.
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 import yaml
@@ -23,7 +23,15 @@ from jepa_ros.bundle.model_spec import (
     Strict,
     Timing,
 )
-from jepa_ros.bundle.planning_spec import Calibration, CostTerm, Head, PlannerDefaults, check_sources
+from jepa_ros.bundle.planning_spec import (
+    Calibration,
+    CostTerm,
+    Head,
+    HeadName,
+    PlannerDefaults,
+    check_inside,
+    check_sources,
+)
 from jepa_ros.errors import BundleError
 
 __all__ = [
@@ -52,7 +60,7 @@ class Manifest(Strict):
     state: list[StateTensor] = Field(min_length=1)
     action: ActionSpec
     predictor: PredictorSpec
-    heads: dict[str, Head] = Field(default={})
+    heads: dict[HeadName, Head] = Field(default={})
     cost: list[CostTerm] = Field(min_length=1)
     planner: PlannerDefaults = PlannerDefaults()
     calibration: Calibration
@@ -61,9 +69,7 @@ class Manifest(Strict):
     @classmethod
     def _stays_inside(cls, files: dict[str, str]) -> dict[str, str]:
         for name in files:
-            path = PurePosixPath(name)
-            if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
-                raise ValueError(f"{name!r} points outside the bundle's folder")
+            check_inside(name)
         return files
 
     @model_validator(mode="after")

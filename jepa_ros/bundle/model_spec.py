@@ -144,7 +144,7 @@ class ActionSpec(Strict):
         names, units: one entry a component.
         block: environment actions that one model step holds.
         low, high: bounds a component; norm_limit: greatest Euclidean norm, None for none.
-        fixed: components that planning leaves at a value.
+        fixed: components that planning leaves at a value within their bounds.
         delta: whether the action is a change of the state rather than a target or a rate.
         frame: in which the action is expressed.
     """
@@ -171,6 +171,10 @@ class ActionSpec(Strict):
         for name, low, high in zip(self.names, self.low, self.high, strict=True):
             if not low < high and name not in self.fixed:
                 raise ValueError(f"low must be below high for {name}, or fix it")
+            if not low <= self.fixed.get(name, low) <= high:
+                raise ValueError(
+                    f"fixed {name} is {self.fixed[name]:g}, outside its bounds {low:g} to {high:g}; widen low and high"
+                )
         if unknown := set(self.fixed) - set(self.names):
             raise ValueError(f"fixed names {', '.join(sorted(unknown))}, which is no component")
         return self

@@ -12,6 +12,7 @@ from jepa_ros.bundle.loader import ENCODER, PREDICTOR, PREDICTOR_VJP, Bundle
 from jepa_ros.bundle.manifest import Manifest
 from jepa_ros.errors import BundleError
 from jepa_ros.planning.config import PlannerConfig
+from jepa_ros.prediction import activation_bytes, most_rows
 
 _FLOAT = 4
 
@@ -38,14 +39,19 @@ class PlanCost:
     Attributes:
         samples, iterations, horizon: as the manifest sets the planner, else the planner's own defaults.
         uses: the graphs that run.
-        buffer_bytes: the predictor's inputs for all samples, and the predicted state `[B, H, …]`, float32.
+        rows: samples that the predictor runs on at once; a plan with more runs it in parts.
+        buffer_bytes: float32 buffers of the predictor's inputs and outputs, for these rows and for those of a smaller
+            last part; of the predicted state `[B, H, …]`; of its difference from the goal, where a cost term has one.
+        activation_bytes: an estimate, mostly from above, of what the predictor takes besides while it runs on `rows`.
     """
 
     samples: int
     iterations: int
     horizon: int
     uses: tuple[GraphUse, ...]
+    rows: int
     buffer_bytes: int
+    activation_bytes: int
 
     @property
     def flops(self) -> int:
@@ -56,6 +62,11 @@ class PlanCost:
     def weight_bytes(self) -> int:
         """Of the graphs that run, each once."""
         return sum({use.file: use.cost.weight_bytes for use in self.uses}.values())
+
+    @property
+    def memory_bytes(self) -> int:
+        """Weights, buffers and the estimate of activations together."""
+        return self.weight_bytes + self.buffer_bytes + self.activation_bytes
 
 
 def plan_cost(bundle: Bundle) -> PlanCost:
@@ -91,9 +102,25 @@ def plan_cost(bundle: Bundle) -> PlanCost:
         GraphUse(file, batch, calls, graph_cost(bundle.path / file, _shapes(bundle, file, batch)))
         for file, batch, calls in runs
     )
-    inputs = sum(math.prod(shape) for shape in _shapes(bundle, PREDICTOR, samples).values())
-    predicted = samples * horizon * StateLayout(manifest.state).size
-    return PlanCost(samples, iterations, horizon, uses, _FLOAT * (inputs + predicted))
+    layout = StateLayout(manifest.state)
+    rows = min(most_rows(manifest, layout), samples)
+    inputs = sum(math.prod(shape) for shape in _shapes(bundle, PREDICTOR, 1).values())
+    outputs = layout.size * (manifest.predictor.max_context if manifest.predictor.output == "sequence" else 1)
+    parts = (rows + samples % rows) * (inputs + outputs)
+    floats = parts + samples * (horizon * layout.size + _differences(manifest, layout, horizon))
+    activations = rows * activation_bytes(manifest, layout)
+    return PlanCost(samples, iterations, horizon, uses, rows, _FLOAT * floats, activations)
+
+
+def _differences(manifest: Manifest, layout: StateLayout, horizon: int) -> int:
+    """Floats a sample of `GoalObjective`'s differences: terms whose steps and sizes are the same share a buffer."""
+    steps: dict[str, int] = {}
+    for term in manifest.cost:
+        if term.metric not in ("value", "cosine"):
+            judged = 1 if term.steps == "last" else horizon
+            steps[term.source] = max(steps.get(term.source, 0), judged)
+    places = {name: layout.place(name) for name in steps}
+    return sum(count * size for count, size in {(steps[name], at.stop - at.start) for name, at in places.items()})
 
 
 def planner_settings(manifest: Manifest) -> PlannerConfig:

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from jepa_ros.bundle.model_spec import StateTensor, Strict
+
+# A head's name is part of names in golden.npz and of `head:NAME`.
+HeadName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+def check_inside(name: str) -> str:
+    """A file's name, relative to the bundle's folder and within it.
+
+    Raises:
+        ValueError: it is not.
+    """
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
+        raise ValueError(f"{name!r} points outside the bundle's folder")
+    return name
 
 
 class Head(Strict):
     """A further graph on the first latent tensor.
 
     Attributes:
-        file: of the graph.
+        file: of the graph, inside the bundle's folder.
         inputs: `latent` `[B, …]`, the first latent tensor; for a value also `goal` `[B, …]`, the same of the goal; for
             a policy also `noise` `[B, A]`, standard normal, of which zeros give its mean.
         output: name of what it gives: a `value` `[B]`, or a `policy`'s actions `[B, A]`, in the manifest's units.
@@ -25,6 +41,11 @@ class Head(Strict):
     inputs: list[Literal["latent", "goal", "noise"]] = Field(min_length=1)
     output: str
     kind: Literal["value", "policy"] = "value"
+
+    @field_validator("file")
+    @classmethod
+    def _stays_inside(cls, file: str) -> str:
+        return check_inside(file)
 
     @model_validator(mode="after")
     def _inputs_are_of_its_kind(self) -> Head:
@@ -79,6 +100,8 @@ class Calibration(Strict):
     `measured_on`: whether these energies come from recordings; `random` ones say nothing of a robot.
     `precision_error`: of each graph of a bundle below fp32, the largest relative error against the original model's
     outputs in golden.npz, on the CPU that converted it; `tolerance` has a margin over the worst of them.
+    `derivative_tolerance`: of predictor_vjp.onnx where it is wider than `tolerance`: gradients through steep weights
+    cannot be computed more exactly in fp32.
     """
 
     arrival_energy: float = Field(gt=0)
@@ -86,6 +109,7 @@ class Calibration(Strict):
     surprise_p99: float = Field(gt=0)
     tolerance: dict[str, float] = Field(default={"CPUExecutionProvider:fp32": 1e-4})
     precision_error: dict[str, float] = Field(default={})
+    derivative_tolerance: float | None = Field(default=None, gt=0)
     measured_on: Literal["recordings", "random"] = "recordings"
 
 

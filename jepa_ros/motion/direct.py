@@ -10,6 +10,8 @@ from jepa_ros.errors import RobotError
 from jepa_ros.robots import RobotModel
 from jepa_ros.types import Float64, Imu, JointState
 
+ACTION_UNIT = "rad"
+
 
 class DirectMotion:
     """Each action is a set of joint angles to be at one model step later.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jepa_ros.errors import RobotError
-from jepa_ros.motion.direct import DirectMotion
-from jepa_ros.motion.locomotion import ACTION_NAMES, LocomotionMotion
+from jepa_ros.motion.direct import ACTION_UNIT, DirectMotion
+from jepa_ros.motion.locomotion import ACTION_FRAME, ACTION_NAMES, ACTION_UNITS, LocomotionMotion
 from jepa_ros.robots import RobotModel
 
 
@@ -27,6 +27,27 @@ def motion_kind(robot: RobotModel, action_names: Sequence[str]) -> str:
         f"robot {robot.name}: no motion accepts the action [{', '.join(action_names)}]: it takes either "
         f"body velocities ({', '.join(ACTION_NAMES)}) or joint names, and {why}"
     )
+
+
+def check_units(action_names: Sequence[str], units: Sequence[str], frame: str) -> None:
+    """Refuse units and a frame that motions do not take: nothing converts a bundle's actions.
+
+    Body velocities are in m/s and rad/s of base_link; whatever else is named must be a joint, in rad, in any frame.
+
+    Args:
+        action_names, units, frame: the manifest's `action`.
+
+    Raises:
+        RobotError: naming the field.
+    """
+    for name, unit in zip(action_names, units, strict=True):
+        taken = ACTION_UNITS.get(name, ACTION_UNIT)
+        if unit != taken:
+            raise RobotError(
+                f"action.units: {name} is in {unit}, and motions take {taken}; export it with the scaling inside"
+            )
+    if frame != ACTION_FRAME and set(action_names) & set(ACTION_UNITS):
+        raise RobotError(f"action.frame is {frame}, and body velocities are of {ACTION_FRAME}; export it in that frame")
 
 
 def make_motion(robot: RobotModel, action_names: Sequence[str], step_s: float = 0.2) -> LocomotionMotion | DirectMotion:

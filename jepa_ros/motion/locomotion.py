@@ -11,7 +11,9 @@ from jepa_ros.robots import RobotModel
 from jepa_ros.runtime import Session
 from jepa_ros.types import Float64, Imu, JointState
 
-ACTION_NAMES = ("vx", "vy", "wz")
+ACTION_UNITS = {"vx": "m/s", "vy": "m/s", "wz": "rad/s"}
+ACTION_FRAME = "base_link"
+ACTION_NAMES = tuple(ACTION_UNITS)
 
 
 class LocomotionMotion:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, fields
 
 from jepa_ros.errors import PlanningError
 
+# Of the samples of an iteration: rest, the warm start, the mean and the best so far, which `SamplingPlanner` inserts.
+GUESSES = 4
+
 
 @dataclass(frozen=True)
 class PlannerConfig:

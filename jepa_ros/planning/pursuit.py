@@ -11,8 +11,9 @@ import numpy as np
 
 from jepa_ros.bundle.loader import Bundle
 from jepa_ros.bundle.manifest import Manifest
-from jepa_ros.errors import BundleError, ImageError
-from jepa_ros.planning.factory import make_planner
+from jepa_ros.errors import BundleError, ImageError, RobotError
+from jepa_ros.motion import check_units
+from jepa_ros.planning.factory import PLANNERS, make_planner
 from jepa_ros.planning.frames import AppliedActions, FrameCadence
 from jepa_ros.planning.mpc import LatentMPC, Step
 from jepa_ros.types import Float32, PlanChunk, UInt8
@@ -85,7 +86,8 @@ class GoalPursuit:
     def __init__(self, bundle: Bundle, settings: PursuitSettings | None = None) -> None:
         self.settings = settings or PursuitSettings()
         self.bundle, self.manifest = bundle, bundle.manifest
-        _refuse_what_a_robot_has_not(bundle.manifest)
+        refuse_what_a_robot_has_not(bundle.manifest)
+        _warn_of_a_random_calibration(bundle.manifest)
         self.model = OnnxWorldModel(bundle, self.settings.threads)
         self.prepare = Preprocessor(bundle.manifest.camera)
         planner = make_planner(bundle.manifest, self.model, seed=self.settings.seed)
@@ -164,7 +166,7 @@ class GoalPursuit:
         return PlanChunk(tuple(action.names), effect, step_s / action.block, singly, stamp, until, self._goal)
 
 
-def _refuse_what_a_robot_has_not(manifest: Manifest) -> None:
+def refuse_what_a_robot_has_not(manifest: Manifest) -> None:
     """Refuse a bundle that plans in the core but cannot drive a robot from its camera.
 
     Raises:
@@ -180,8 +182,21 @@ def _refuse_what_a_robot_has_not(manifest: Manifest) -> None:
         raise BundleError(
             f"{where}: action.delta is true, and no motion of a robot takes changes; export rates instead"
         )
+    try:
+        check_units(manifest.action.names, manifest.action.units, manifest.action.frame)
+    except RobotError as error:
+        raise BundleError(f"{where}: {error}") from error
+    if manifest.camera.channels == 2:
+        raise BundleError(f"{where}: camera.channels is 2, and no camera gives such images; it must be 3 or 1")
+    name = manifest.planner.name
+    if name not in PLANNERS:
+        raise BundleError(f"{where}: planner.name is {name}, which is not available; set one of {', '.join(PLANNERS)}")
+
+
+def _warn_of_a_random_calibration(manifest: Manifest) -> None:
     if manifest.calibration.measured_on == "random":
         _LOG.warning(
-            "%s: calibration was not measured on recordings: arrival and surprise mean nothing; export it with --data",
-            where,
+            "bundle %s: calibration was not measured on recordings: arrival and surprise mean nothing; export it with "
+            "--data",
+            manifest.name,
         )

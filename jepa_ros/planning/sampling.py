@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_ros.errors import PlanningError
-from jepa_ros.planning.config import PlannerConfig
+from jepa_ros.planning.config import GUESSES, PlannerConfig
 from jepa_ros.planning.pacing import IterationPace
 from jepa_ros.planning.policy import PolicyModel, policy_plans
 from jepa_ros.planning.problem import Plan, PlanProblem
@@ -143,7 +143,7 @@ class SamplingPlanner(ABC):
         work = self._workspace
         if work is None or work.shape != shape:
             work = self._workspace = Workspace(self.config, *shape)
-        guesses = 4 + len(problem.previous_plans) + self.config.policy_samples
+        guesses = GUESSES + len(problem.previous_plans) + self.config.policy_samples
         if self.config.samples <= guesses:
             raise PlanningError(f"planner setting 'samples' must be above {guesses}, the guesses always scored")
         work.mean[:] = problem.bounds.rest if problem.warm_start is None else problem.warm_start

@@ -114,7 +114,7 @@ class Made:
             "timing": {"step_s": 0.2, "history_max": self.context, "warm_up": "grow"},
             "state": [tensor.model_dump() for tensor in self.state],
             "action": {
-                "names": ["x", "y"], "units": ["m/s", "m/s"], "low": [-1.0, -0.5], "high": [1.0, 0.5], "block": block,
+                "names": ["vx", "vy"], "units": ["m/s", "m/s"], "low": [-1.0, -0.5], "high": [1.0, 0.5], "block": block,
             },
             "predictor": {
                 "max_context": self.context, "causal": True, "sliding": self.sliding, "output": self.output,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jepa_ros.bundle import checks
+from jepa_ros.bundle.manifest import read_manifest
 
 from .bundle_command import invoke, rehashed
 
@@ -27,7 +28,56 @@ def test_check_prints_a_line_for_each_thing_that_holds(tiny_bundle_with_head):
     assert "ok signatures: inputs and outputs of 3 graphs" in text
     for what in ("encoder", "predictor", "head value"):
         assert re.search(rf"ok CPUExecutionProvider: {what} is off by \d\.\de[-+]\d\d, 1\.0e-04 is allowed", text)
-    assert text.endswith("the world model opens")
+    assert text.endswith(
+        "the world model opens ok planner: cem plans 4 steps with 32 samples "
+        "ok robot: nothing in the manifest keeps it from driving one"
+    )
+
+
+@pytest.mark.parametrize(
+    ("block", "change", "says"),
+    [
+        ("planner", {"samples": 4, "elites": 2}, "'samples' is 4 and must be above 4, the guesses always scored"),
+        ("planner", {"elites": 33}, "'elites' (33) must not be above samples (32)"),
+        ("planner", {"policy_samples": 28}, "'samples' is 32 and must be above 32"),
+        ("planner", {"policy_samples": 2}, "'policy_samples' needs a bundle with a policy head"),
+        ("planner", {"name": "icem", "elites": 33}, "'elites' (33) must not be above samples (32)"),
+        ("predictor", {"sliding": False}, "'horizon' is 4, and this bundle's predictor, which does not slide, goes 3"),
+        (
+            "action",
+            {"low": [0.3, -0.3, -0.9], "norm_limit": 0.2},
+            "no action within the bounds has a norm under norm_limit 0.2",
+        ),
+    ],
+)
+def test_check_refuses_what_nothing_can_plan_with(tiny_bundle, block, change, says):
+    changed = getattr(read_manifest(tiny_bundle), block).model_copy(update=change)
+    code, text = invoke("check", rehashed(tiny_bundle, **{block: changed}))
+    assert code == 1
+    assert "the world model opens" in text
+    assert "tiny: nothing can plan with it: " in text
+    assert says in text
+
+
+@pytest.mark.parametrize(
+    ("block", "change", "says"),
+    [
+        ("action", {"delta": True}, "action.delta is true"),
+        ("action", {"units": ["km/h", "m/s", "rad/s"]}, "action.units: vx is in km/h"),
+        ("planner", {"name": "icem"}, "planner.name is icem, which is not available; set one of cem, mppi"),
+    ],
+)
+def test_check_says_what_no_robot_can_run(tiny_bundle, block, change, says):
+    changed = getattr(read_manifest(tiny_bundle), block).model_copy(update=change)
+    code, text = invoke("check", rehashed(tiny_bundle, **{block: changed}))
+    assert code == 0
+    assert "ok robot: plans in the core; no robot can run it: bundle tiny: " + says in text
+
+
+def test_check_says_that_a_planner_is_not_available(tiny_bundle):
+    planner = read_manifest(tiny_bundle).planner.model_copy(update={"name": "gradient"})
+    _, text = invoke("check", rehashed(tiny_bundle, planner=planner))
+    assert "ok planner: gradient is not available, another must be asked for (cem, mppi): plans 4 steps" in text
 
 
 def test_check_tells_the_error_that_it_measured(tiny_bundle):
@@ -81,7 +131,7 @@ def test_a_provider_that_falls_back_is_said_and_where_it_was_asked_for_refused(t
     code, text = invoke("check", tiny_bundle)
     assert code == 0
     assert "CUDAExecutionProvider: is installed and does not work here, it falls back to CPUExecutionProvider" in text
-    assert text.endswith("CPUExecutionProvider: the world model opens")
+    assert "CPUExecutionProvider: the world model opens ok planner" in text
     code, text = invoke("check", tiny_bundle, "--provider", "CUDAExecutionProvider")
     assert code == 1
     assert "encoder.onnx does not run on CUDAExecutionProvider here, it fell back" in text

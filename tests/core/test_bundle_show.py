@@ -66,7 +66,8 @@ def test_show_as_json_has_the_whole_manifest_and_what_follows_from_it(tiny_bundl
     needs, plan = card["needs"], card["plan"]
     assert plan["flops"] == sum(use["flops"] for use in plan["graphs"]) == 2 * 768 * 8 + 32 * 8 * (2 * 3 * 8)
     assert needs["flops_a_second"] == pytest.approx(plan["flops"] / 0.2)
-    assert needs["memory_bytes"] == plan["weight_bytes"] + plan["buffer_bytes"]
+    assert needs["memory_bytes"] == plan["weight_bytes"] + plan["buffer_bytes"] + plan["activation_bytes"]
+    assert plan["rows_at_once"] == 32
     assert needs["history_s"] == pytest.approx(0.4)
     assert needs["plans_hz"] == pytest.approx(5.0)
     assert needs["providers_with_a_tolerance"] == ["CPUExecutionProvider"]
@@ -88,6 +89,10 @@ def test_show_says_which_motion_takes_the_action(tiny_bundle):
     needs = card_of(rehashed(tiny_bundle, action=joints))["needs"]["action"]
     assert needs["motion"] is None
     assert "no motion accepts the action" in needs["why_no_motion"]
+    velocities = read_manifest(tiny_bundle).action.model_copy(update={"names": ["vx", "vy", "wz"], "frame": "map"})
+    needs = card_of(rehashed(tiny_bundle, action=velocities))["needs"]["action"]
+    assert needs["motion"] is None
+    assert "no motion" not in needs["why_no_motion"]
     code, text = invoke("show", tiny_bundle, "--robot", "nobody")
     assert code == 1
     assert "shipped robots are go2" in text

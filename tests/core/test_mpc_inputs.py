@@ -147,7 +147,7 @@ def test_the_goal_is_judged_by_the_tensor_that_a_term_names():
 def test_an_action_block_is_bounded_in_each_of_its_parts():
     """Two actions a step: each has the bounds, the fixed value and a norm of its own."""
     action = ActionSpec(
-        names=["x", "y"], units=["m", "m"], low=[-1, 0], high=[1, 0], fixed={"y": 0.25}, norm_limit=0.5, block=2
+        names=["x", "y"], units=["m", "m"], low=[-1, 0.25], high=[1, 0.25], fixed={"y": 0.25}, norm_limit=0.5, block=2
     )
 
     class World(LinearWorld):

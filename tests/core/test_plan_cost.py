@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from jepa_ros import prediction
 from jepa_ros.bundle.loader import Bundle, load_bundle
 from jepa_ros.bundle.manifest import CostTerm, Head, PlannerDefaults
 from jepa_ros.bundle.plan_cost import plan_cost
@@ -32,7 +33,33 @@ def test_a_plan_without_heads(tiny_bundle):
     ]
     assert found.flops == ENCODE + 32 * 8 * PREDICT
     assert found.weight_bytes == 4 * (768 * 8 + 1) + 4 * 3 * 8 + 8  # projections, a scale, and an index of 8 bytes
-    assert found.buffer_bytes == 4 * 32 * (3 * 8 + 3 * 3 + 4 * 8)  # context, actions, predicted
+    # Context, actions and what they give; all predicted steps, and their difference from the goal.
+    assert found.buffer_bytes == 4 * 32 * (3 * 8 + 3 * 3 + 8 + 4 * 8 + 4 * 8)
+    assert found.activation_bytes == 32 * 4 * (5 * 16 * 3**2 + 4 * 3 * 8)
+    assert found.memory_bytes == found.weight_bytes + found.buffer_bytes + found.activation_bytes
+
+
+@pytest.mark.parametrize(
+    ("terms", "steps"),
+    [
+        ([{"metric": "cosine"}], 0),
+        ([{"steps": "last"}], 1),
+        ([{"steps": "last"}, {"metric": "l1"}], 4),
+        ([{"steps": "sum"}], 4),
+    ],
+)
+def test_the_differences_from_the_goal_that_the_objective_keeps(tiny_bundle, terms, steps):
+    found = plan_cost(altered(tiny_bundle, cost=[CostTerm(**term) for term in terms]))
+    assert found.buffer_bytes == 4 * 32 * (3 * 8 + 3 * 3 + 8 + 4 * 8 + steps * 8)
+
+
+def test_a_batch_that_is_cut_keeps_buffers_of_its_parts(tiny_bundle, monkeypatch):
+    """32 samples as 3 times 10, and 2."""
+    row = 4 * (5 * 16 * 3**2 + 4 * 3 * 8)
+    monkeypatch.setattr(prediction, "_MOST_ACTIVATION_BYTES", 10 * row)
+    found = plan_cost(load_bundle(tiny_bundle))
+    assert (found.rows, found.activation_bytes) == (10, 10 * row)
+    assert found.buffer_bytes == 4 * (12 * (3 * 8 + 3 * 3 + 8) + 32 * (4 * 8 + 4 * 8))
 
 
 def with_product(folder, inputs, output, size):

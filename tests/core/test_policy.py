@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -114,9 +116,14 @@ def test_a_model_without_a_policy():
 
 
 def test_there_must_be_room_for_them_among_the_samples():
-    planner = make_planner(manifest(**SETTINGS, policy_samples=12), Willing())
+    """Of 16: what `make_planner` lets through plans, and what a plan adds is refused then."""
+    with pytest.raises(PlanningError, match="'samples' is 16 and must be above 16, the guesses always scored"):
+        make_planner(manifest(**SETTINGS, policy_samples=12), Willing())
+    planner = make_planner(manifest(**SETTINGS, policy_samples=11), Willing())
+    found = problem(lambda latents, actions: np.zeros(len(latents), np.float32), horizon=3)
+    assert planner.plan(found).feasible
     with pytest.raises(PlanningError, match="'samples' must be above 16"):
-        planner.plan(problem(lambda latents, actions: np.zeros(len(latents), np.float32), horizon=3))
+        planner.plan(replace(found, previous_plans=[np.zeros((3, 2), np.float32)]))
 
 
 @pytest.mark.parametrize("value", [-1, 1.5, True])

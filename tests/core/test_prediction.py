@@ -8,8 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jepa_ros import prediction
+from jepa_ros.bundle.layout import StateLayout
+from jepa_ros.bundle.manifest import PredictorSpec, StateTensor
 from jepa_ros.errors import ModelError
 
+from .linear_world import manifest as whole_manifest
 from .made_bundles import MANY, Made
 
 KINDS = [("last", True), ("last", False), ("sequence", True), ("sequence", False)]
@@ -142,6 +145,44 @@ def test_a_batch_cut_into_parts_gives_the_same(made, monkeypatch, output, each):
         )
         close(model.rollout(latents, past, actions), expected)
         assert [len(rows[0]) for rows in ran] == parts
+
+
+def rows_of(state, context):
+    """Activations a row, and rows at once."""
+    made = whole_manifest().model_copy(update={"state": state, "predictor": PredictorSpec(max_context=context)})
+    return prediction.activation_bytes(made, StateLayout(state)), prediction.most_rows(made, StateLayout(state))
+
+
+def test_what_attention_takes_cuts_a_batch():
+    """DINO-WM was measured at 0.113 GB a row: 18 of its samples fit 2 GiB; context alone would let 282 through."""
+    row, rows = rows_of([StateTensor(name="latent", kind="tokens", shape=(196, 404))], 3)
+    assert 0.113e9 <= row < 0.13e9
+    assert rows == 18
+    ground = StateTensor(name="ground", kind="tokens", shape=(196, 404))
+    # What stands at the same places is in the same tokens. One row always runs.
+    beside = StateTensor(name="beside", kind="tokens", shape=(195, 10), role="proprio")
+    assert row < rows_of([ground, beside], 3)[0] < 1.01 * row
+    assert rows_of([StateTensor(name="latent", kind="tokens", shape=(1568, 1408))], 8)[1] == 1
+
+
+def test_vectors_and_maps_are_hardly_cut():
+    """The default bundle's, a wide one with a long history, and PLDM's maps, which are convolved."""
+    pldm = StateTensor(name="latent", kind="map", shape=(18, 26, 26))
+    assert rows_of([pldm], 1)[1] > 2000
+    assert rows_of([StateTensor(name="latent", kind="vector", shape=(128,))], 3)[1] > 10_000
+    assert rows_of([StateTensor(name="latent", kind="vector", shape=(2048,))], 16)[1] > 512
+
+
+def test_a_batch_is_cut_by_what_the_graph_takes(made, monkeypatch):
+    bundle, whole = made["last", True]
+    layout = StateLayout(MANY)
+    monkeypatch.setattr(prediction, "_MOST_ACTIVATION_BYTES", 2 * prediction.activation_bytes(whole.manifest, layout))
+    model, ran = bundle.open(), []
+    roll = model._predictor._roll
+    monkeypatch.setattr(model._predictor, "_roll", lambda *rows: ran.append(len(rows[0])) or roll(*rows))
+    latents, past, actions = drawn(model, 3, batch=5, horizon=3)
+    close(model.rollout(latents, past, actions), whole.rollout(latents, past, actions))
+    assert ran == [2, 2, 1]
 
 
 @pytest.mark.parametrize(

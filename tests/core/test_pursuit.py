@@ -50,7 +50,7 @@ def test_a_block_of_actions_is_carried_out_one_after_another_within_the_step(tmp
             expected = plan.actions[step, 2 * part : 2 * part + 2]
             np.testing.assert_allclose(chunk.values[step * block + part], expected)
     assert len(np.unique(chunk.values)) > 2
-    assert chunk.names == ("x", "y")
+    assert chunk.names == ("vx", "vy")
     assert chunk.step == pytest.approx(STEP_S / block)
     assert chunk.start == pytest.approx(10.0 + STEP_S)
     assert chunk.valid_until == pytest.approx(10.0 + 3 * STEP_S)
@@ -98,6 +98,36 @@ def test_a_model_that_measures_has_no_robot(tmp_path):
 def test_changes_as_actions_have_no_robot(tmp_path):
     bundle = changed(Made(tmp_path / "made").folder, "action", delta=True)
     with pytest.raises(BundleError, match=r"bundle made: action\.delta is true"):
+        GoalPursuit(bundle)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"units": ["km/h", "m/s"]}, r"action\.units: vx is in km/h, and motions take m/s"),
+        ({"names": ["vx", "wz"], "units": ["m/s", "deg/s"]}, r"action\.units: wz is in deg/s, and motions take rad/s"),
+        (
+            {"names": ["FL_hip_joint", "b"], "units": ["rad", "deg"]},
+            r"action\.units: b is in deg, and motions take rad",
+        ),
+        ({"frame": "map"}, r"action\.frame is map, and body velocities are of base_link"),
+    ],
+)
+def test_units_and_a_frame_that_motions_do_not_take_have_no_robot(tmp_path, fields, says):
+    """Plans go out as they are: 3.6 km/h would be walked as 3.6 m/s."""
+    bundle = changed(Made(tmp_path / "made").folder, "action", **fields)
+    with pytest.raises(BundleError, match=f"bundle made: {says}"):
+        GoalPursuit(bundle)
+
+
+def test_joints_in_rad_have_a_robot_in_any_frame(tmp_path):
+    fields = {"names": ["FL_hip_joint", "FR_hip_joint"], "units": ["rad", "rad"], "frame": "joints"}
+    assert GoalPursuit(changed(Made(tmp_path / "made").folder, "action", **fields)).manifest.action.frame == "joints"
+
+
+def test_a_planner_that_is_not_available_has_no_robot(tmp_path):
+    bundle = changed(Made(tmp_path / "made").folder, "planner", name="icem")
+    with pytest.raises(BundleError, match=r"planner\.name is icem, which is not available; set one of cem, mppi"):
         GoalPursuit(bundle)
 
 

@@ -39,9 +39,27 @@ def test_safetensors_and_folders_of_them(tmp_path):
     assert set(read_checkpoint(tmp_path / "model-1.safetensors")) == {"a"}
 
 
-def test_nothing_is_unpickled(tmp_path):
+def test_a_torch_file_of_the_old_format(tmp_path):
+    path = tmp_path / "old.pth"
+    torch.save({"weight": torch.arange(3.0)}, path, _use_new_zipfile_serialization=False)
+    assert read_checkpoint(path)["weight"].tolist() == [0, 1, 2]
+
+
+def test_two_files_of_a_folder_with_the_same_tensor(tmp_path):
+    for number in (1, 2):
+        safetensors.torch.save_file({"a": torch.ones(1)}, tmp_path / f"model-{number}.safetensors")
+    with pytest.raises(BundleError, match=r"model-2\.safetensors: holds a, and so does .*model-1\.safetensors; give"):
+        read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_nothing_is_unpickled(tmp_path, zipped):
     trap = tmp_path / "sprung"
-    torch.save({"weight": torch.ones(1), "trap": Dangerous(trap)}, tmp_path / "trap.pt")
+    torch.save(
+        {"weight": torch.ones(1), "trap": Dangerous(trap)},
+        tmp_path / "trap.pt",
+        _use_new_zipfile_serialization=zipped,
+    )
     with pytest.raises(BundleError, match=r"holds Python objects, which are never unpickled; .*save_file"):
         read_checkpoint(tmp_path / "trap.pt")
     assert not trap.exists()
@@ -51,7 +69,8 @@ def test_nothing_is_unpickled(tmp_path):
     ("write", "says"),
     [
         (lambda path: None, "no such file"),
-        (lambda path: path.write_bytes(b""), "cannot be read"),
+        (lambda path: path.write_bytes(b""), "is empty$"),
+        (lambda path: path.write_text("version https://git-lfs"), "is not a torch or safetensors file$"),
         (lambda path: path.write_bytes(b"PK\x03\x04 not a checkpoint"), "cannot be read"),
         (lambda path: path.mkdir(), r"the folder holds no \.safetensors file"),
         (lambda path: torch.save({"epoch": 3}, path), "holds no tensors"),

@@ -42,10 +42,41 @@ def test_a_file_changes_what_it_names_and_nothing_else(tmp_path, family):
 
 
 @pytest.mark.parametrize(
+    ("family", "text", "whose", "changed"),
+    [
+        ("tdmpc2", "planner: {iterations: 8}", {}, {"iterations": 8}),
+        ("eb_jepa", "planner: {name: cem, std: 0.61}", {}, {"name": "cem", "std": 0.61}),
+        ("vjepa2_ac", "planner: {horizon: 1, momentum: null}", {}, {"horizon": 1, "momentum": None}),
+        ("jepa_wms", "planner: {samples: 64}", {}, {"samples": 64}),
+        ("jepa_wms", "preset: droid\nplanner: {samples: 64}", {"preset": "droid"}, {"samples": 64}),
+        ("dino_wm", "planner: {samples: 64}", {}, {"samples": 64}),
+    ],
+)
+def test_a_part_of_the_planner_leaves_the_rest_of_it(tmp_path, family, text, whose, changed):
+    path = tmp_path / "settings.yaml"
+    path.write_text(text)
+    module = family_module(family)
+    expected = module.Config(**whose)
+    planner = expected.planner.model_copy(update=changed)
+    assert read_config(module, path) == expected.model_copy(update={"planner": planner})
+
+
+def test_a_part_of_the_planner_and_the_mount_of_a_tiny_model(tmp_path):
+    path = tmp_path / "settings.yaml"
+    path.write_text("planner: {samples: 7}\nmount: {z: 0.2}\n")
+    module = family_module("pldm")
+    found, tiny = read_config(module, path, "tiny"), module.tiny()
+    assert found.planner == tiny.planner.model_copy(update={"samples": 7})
+    assert found.mount == tiny.mount.model_copy(update={"z": 0.2})
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         ("lisence: MIT\n", r"settings\.yaml: lisence: Extra inputs"),
         ("step_s: soon\n", r"settings\.yaml: step_s: Input should be a valid number"),
+        ("planner: {iteration: 8}\n", r"settings\.yaml: planner\.iteration: Extra inputs"),
+        ("planner: mppi\n", r"settings\.yaml: planner: Input should be a valid dictionary"),
         ("- 1\n", r"settings\.yaml: must be a mapping of fields"),
         ("a: [\n", r"settings\.yaml: is not YAML"),
         ("action_mean: [1.0]\n", r"settings\.yaml: .*action_mean has 1 entries, action\.names \d"),

@@ -226,7 +226,7 @@ def test_a_family_is_exported_at_a_lower_precision(tmp_path):
     [
         (Request("fp16"), 5e-3, 0.999, 0.9),
         (Request("int8"), 0.12, 0.98, 0.7),
-        (Request("int8", BAG), 0.5, 0.98, 0.7),
+        (Request("int8", BAG), 0.12, 0.98, 0.7),
     ],
     ids=["fp16", "dynamic", "static"],
 )

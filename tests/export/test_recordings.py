@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jepa_ros.bundle.loader import load_bundle
+from jepa_ros.bundle.loader import load_bundle, write_manifest
 from jepa_ros.bundle.manifest import ProprioSpec
-from jepa_ros.errors import JepaRosError
+from jepa_ros.errors import BundleError, JepaRosError
 from jepa_ros.world_model import OnnxWorldModel
-from jepa_ros_export.recordings import calibrate
+from jepa_ros_export.recordings import calibrate, fitting
 from jepa_ros_training.dataset import read_runs
 
 from ..training.synthetic_runs import write_runs
@@ -27,6 +27,31 @@ def test_the_numbers_are_those_of_the_runs(tmp_path, tiny_bundle):
     assert found.arrival_energy == pytest.approx(np.mean((latents[2] - latents[3]) ** 2), rel=1e-4)
     assert found.measured_on == "recordings"
     assert bundle.manifest.calibration == found, "and it is in the bundle, which still opens"
+
+
+def test_surprise_is_measured_with_the_history_that_a_robot_keeps(tmp_path, tiny_bundle):
+    """Two latents of the three that the predictor could take: one window more, and the newest two go in."""
+    manifest = load_bundle(tiny_bundle).manifest
+    timing = manifest.timing.model_copy(update={"history_min": 1, "history_max": 2})
+    write_manifest(tiny_bundle, manifest.model_copy(update={"timing": timing}))
+    runs = read_runs(write_runs(tmp_path / "data", count=1, length=8))
+    seen, own = [], OnnxWorldModel.rollout
+
+    def rollout(self, history, past, actions):
+        seen.append((len(history), len(past), actions.shape[1]))
+        return own(self, history, past, actions)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OnnxWorldModel, "rollout", rollout)
+        calibrate(tiny_bundle, runs)
+    assert seen == [(2, 1, 1)] * 6
+
+
+def test_images_that_no_camera_gives_are_refused(tmp_path, tiny_bundle):
+    manifest = load_bundle(tiny_bundle).manifest
+    drawn = manifest.model_copy(update={"camera": manifest.camera.model_copy(update={"channels": 2})})
+    with pytest.raises(BundleError, match=r"--data: .*camera\.channels is 2"):
+        fitting(drawn, read_runs(write_runs(tmp_path / "data", count=1, length=8)))
 
 
 def test_percentiles_are_over_windows_of_all_runs(tmp_path, tiny_bundle):

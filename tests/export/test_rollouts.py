@@ -8,9 +8,13 @@ import torch
 from torch import nn
 
 from jepa_ros.bundle.loader import load_bundle
+from jepa_ros.errors import BundleError
 from jepa_ros.world_model import OnnxWorldModel
 from jepa_ros_export.family import Parts
 from jepa_ros_export.rollouts import RolloutError, rollout_error, torch_rollout
+from jepa_ros_export.writer import write_bundle
+
+from .plain_parts import Predictor, plain_parts
 
 
 class Push(nn.Module):
@@ -46,7 +50,25 @@ def test_another_predictor_is_noticed(tiny_bundle, strength, holds):
 
 
 @pytest.mark.parametrize(
-    ("found", "rounding", "holds"), [(9e-5, 0.0, True), (2e-4, 0.0, False), (2e-4, 3e-5, True), (4e-4, 3e-5, False)]
+    ("found", "rounding", "holds"),
+    [
+        (9e-5, 0.0, True),
+        (2e-4, 0.0, False),
+        (2e-4, 3e-5, True),
+        (4e-4, 3e-5, False),
+        (2e-2, 1.0, False),
+        (float("inf"), 1.0, False),
+    ],
 )
 def test_rounding_over_a_long_horizon_is_allowed_for(found, rounding, holds):
     assert RolloutError(found, rounding).within(1e-4) is holds
+
+
+def test_a_rollout_that_overflows_is_refused(tmp_path):
+    class Growing(Predictor):
+        def forward(self, latent, action):
+            return 1e15 * super().forward(latent, action)
+
+    plain = plain_parts()
+    with pytest.raises(BundleError, match="rollout differs from PyTorch by inf"):
+        write_bundle(Parts(plain.encoder, Growing().eval().requires_grad_(False), plain.manifest), tmp_path / "bundle")

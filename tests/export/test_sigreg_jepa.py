@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -23,8 +24,7 @@ def made(tmp_path_factory):
     found = trained(folder)
     views = folder / "views"
     views.mkdir()
-    # A PNG's first bytes are enough: the exporter copies views, it does not read them.
-    (views / "door.png").write_bytes(b"\x89PNG")
+    cv2.imwrite(str(views / "door.png"), np.zeros((8, 8, 3), np.uint8))
     request = export_of(found.checkpoint, folder / "bundles" / "tiny", value=found.value, name="tiny", goals=views)
     errors = export(request, found.runs)
     return found, request.out, errors

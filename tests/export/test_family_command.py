@@ -77,4 +77,4 @@ def test_a_part_that_is_given_twice_is_refused(tmp_path):
     (tmp_path / "manifest.yaml").write_text("name: x\n")
     given = ["encoder=a.pt2", "encoder=b.pt2"]
     with pytest.raises(BundleError, match=r"--checkpoint encoder= is given twice: a\.pt2 and b\.pt2"):
-        parts_of("generic", given, tmp_path / "manifest.yaml", None, "x")
+        family_command.parts_of("generic", given, tmp_path / "manifest.yaml", None, "x")

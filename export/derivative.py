@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from jepa_ros.errors import BundleError
 from jepa_ros.golden import relative_error
 from jepa_ros_export.graphs import as_tuple
 
@@ -72,7 +73,10 @@ def _convolution_backward(
 ) -> tuple[Tensor, None, None]:
     """The gradient by the input alone, which ONNX has as a transposed convolution; weights are constants here."""
     if transposed:
-        raise NotImplementedError("the derivative of a transposed convolution")
+        raise BundleError(
+            "export: the predictor has a transposed convolution, whose derivative is not written; export with "
+            "--no-derivative"
+        )
     missing = [
         given.shape[2 + i]
         - ((grad.shape[2 + i] - 1) * stride[i] - 2 * padding[i] + dilation[i] * (weight.shape[2 + i] - 1) + 1)

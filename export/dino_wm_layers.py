@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jepa_ros_export.layers import attend, block_causal_mask
+from jepa_ros_export.layers import FeedForward, attend, block_causal_mask
 
 
 class Attention(nn.Module):
@@ -22,19 +22,6 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         q, k, v = self.to_qkv(self.norm(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         return self.to_out(attend(q, k, v, mask).transpose(1, 2).flatten(2))
-
-
-class FeedForward(nn.Module):
-    """LayerNorm, then two linear layers with GELU between; the identity keeps the place of the original's dropout."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.net = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Identity(), nn.Linear(hidden, width)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)
 
 
 class Transformer(nn.Module):

@@ -60,3 +60,18 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
 def block_causal_mask(steps: int, tokens: int) -> Tensor:
     """`[steps · tokens]²`, true where a token may look: at every token of its own step and of earlier ones."""
     return torch.ones(steps, steps, dtype=torch.bool).tril().repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)
+
+
+class FeedForward(nn.Module):
+    """LayerNorm, then two linear layers with GELU between, over the last axis; the identity keeps the place of the
+    original's dropout, which numbers the layers."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Identity(), nn.Linear(hidden, width)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.net(x)
+        return found

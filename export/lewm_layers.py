@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
 
-from jepa_ros_export.layers import attend, block_causal_mask
+from jepa_ros_export.layers import FeedForward, attend, block_causal_mask
 
 
 class FrozenBatchNorm(nn.BatchNorm1d):
@@ -66,20 +66,6 @@ class CausalAttention(nn.Module):
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.to_qkv(self.norm(x)).chunk(3, -1)
         )
         return self.to_out(attend(q, k, v, self.mask[:steps, :steps]).transpose(1, 2).flatten(2))
-
-
-class FeedForward(nn.Module):
-    """`[B, T, D]` → `[B, T, D]`, each step by itself. Normalises its input."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        # The identity stands where the original drops out, which numbers the layers.
-        self.net = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Identity(), nn.Linear(hidden, width)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)
 
 
 class ConditionalBlock(nn.Module):

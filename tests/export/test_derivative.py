@@ -111,3 +111,19 @@ def test_a_gradient_that_is_no_number_is_refused(tmp_path):
     with pytest.raises(BundleError, match=r"predictor_vjp\.onnx differs from PyTorch by inf"):
         write_bundle(steep, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_transposed_convolution_is_refused_with_the_way_out(tmp_path):
+    class Upward(Predictor):
+        def __init__(self):
+            super().__init__()
+            self.up = nn.ConvTranspose1d(1, 1, 1)
+
+        def forward(self, latent, action):
+            return self.up(super().forward(latent, action)[:, None])[:, 0]
+
+    plain = plain_parts()
+    parts = Parts(plain.encoder, Upward().eval().requires_grad_(False), plain.manifest)
+    with pytest.raises(BundleError, match=r"transposed convolution.*--no-derivative"):
+        write_bundle(parts, tmp_path / "bundle")
+    write_bundle(parts, tmp_path / "bundle", with_derivative=False)

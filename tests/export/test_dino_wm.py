@@ -9,13 +9,13 @@ from PIL import Image
 from pydantic import ValidationError
 from torch import nn
 from torch.nn import functional
-from torch_world.models.jepa._dinowm import DINOWM
 
 from jepa_ros.errors import BundleError
 from jepa_ros_export import dino_wm
 from jepa_ros_export.checkpoint import under
 from jepa_ros_export.dino_wm_layers import SquareResize
-from tests.export.patch_models_formulas import dinov2, without_gradient
+
+from .patch_models_formulas import dinov2, without_gradient
 
 pytestmark = pytest.mark.families
 
@@ -38,7 +38,8 @@ def parts(state, config):
 
 def reference(state, config):
     """torch-world's class with the same weights; it takes actions and proprio z-scored."""
-    model = DINOWM(
+    torch_world = pytest.importorskip("torch_world.models.jepa._dinowm", reason="torch-world is for tests only")
+    model = torch_world.DINOWM(
         nn.Identity(), config.side**2, config.encoder["hidden_size"], len(config.action.names) * config.action.block,
         len(config.proprio.names), config.action_width, config.proprio_width, config.history, config.depth,
         config.heads, config.head_width, config.mlp_width,

@@ -12,7 +12,8 @@ from jepa_ros_export import jepa_wms
 from jepa_ros_export.checkpoint import under
 from jepa_ros_export.encoders import from_original
 from jepa_ros_export.layers import IMAGENET_MEAN, IMAGENET_STD
-from tests.export.patch_models_formulas import adaln_predictor, dinov2, without_gradient
+
+from .patch_models_formulas import adaln_predictor, dinov2, without_gradient
 
 pytestmark = pytest.mark.families
 

@@ -25,6 +25,9 @@ Array = NDArray[np.generic]
 Arrays = dict[str, NDArray[np.float32]]
 
 
+_WRAPPER = "module."
+
+
 class _Positional(nn.Module):
     """A module of any signature as one of positional tensors, with a tuple of outputs."""
 
@@ -84,8 +87,18 @@ def write_graph(module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequen
         del value.metadata_props[:]
     for weights in model.graph.initializer:
         del weights.metadata_props[:]
+    _without_wrapper(model)
     save_graph(model, path)
     onnx.checker.check_model(str(path))
+
+
+def _without_wrapper(model: onnx.ModelProto) -> None:
+    """Give weights the names that they have in the module itself: a training may begin from a bundle's."""
+    for weights in model.graph.initializer:
+        weights.name = weights.name.removeprefix(_WRAPPER)
+    for node in model.graph.node:
+        for at, name in enumerate(node.input):
+            node.input[at] = name.removeprefix(_WRAPPER)
 
 
 def evaluate(module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> Arrays:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -140,3 +142,21 @@ def tiny_bundle_with_head(tmp_path: Path) -> Path:
 def tiny_grey_bundle(tmp_path: Path) -> Path:
     """The same with an encoder that takes one channel."""
     return make_tiny_bundle(tmp_path / "grey", channels=1)
+
+
+_ended: list[int] = []
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Remember how the tests went."""
+    _ended.append(int(exitstatus))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End at once when everything is reported: native libraries that no robot has together in one process (DDS, torch,
+    EGL, Ray) may crash while Python takes them down, once every result is known."""
+    if _ended:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(_ended[0])

@@ -154,8 +154,11 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """End at once when everything is reported: native libraries that no robot has together in one process (DDS, torch,
-    EGL, Ray) may crash while Python takes them down, once every result is known."""
+    """End at once when everything is reported, with pytest's own exit code.
+
+    Once, a run of all tests crashed while Python was taken down, after the last line of its report; the cause is not
+    known. This process holds DDS, torch, EGL and Ray together, which none on a robot does.
+    """
     if _ended:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -11,6 +11,7 @@ ROOMS = {
     "jepa_ros_training": "training",
     "jepa_ros_simulation": "simulation",
     "jepa_ros_replay": "replay",
+    "jepa_ros_benchmarks": "benchmarks",
 }
 packages = [name + ("." + sub if sub else "") for name, folder in ROOMS.items() for sub in ["", *find_packages(folder)]]
 
@@ -88,6 +89,7 @@ setup(
             "jepa-record = jepa_ros_nodes.record:main",
             "jepa-replay = jepa_ros_replay.cli:main",
             "jepa-export = jepa_ros_export.cli:main",
+            "jepa-bench = jepa_ros_benchmarks.cli:main",
         ],
     },
 )

@@ -1,6 +1,6 @@
 """Every family at the published size: parity of each graph, what the export takes, and what predictions cost on a CPU.
 
-    python -m benchmarks.families --help
+    jepa-bench families --help
 
 Weights are random: time and memory do not depend on what was learned. Each family runs in a process of its own, so that
 its peak memory is its own.
@@ -130,7 +130,3 @@ def median_ms(call: Callable[[], object], repeats: int) -> float:
         call()
         times.append((time.perf_counter() - begin) * 1e3)
     return float(np.median(times))
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -1,6 +1,6 @@
 """What a lower precision costs and brings: size, speed, what it does to plans, and how often the goal is reached.
 
-    python -m benchmarks.precision --help
+    jepa-bench precision --help
 
 Every bundle is converted anew, as `jepa-export precision` does it. Timings are taken in turns in one process, so that
 what else the machine does meets all precisions alike; drives are on the same tasks with the same seeds.
@@ -191,7 +191,3 @@ def reached(drives: dict[str, Any]) -> str:
     """How many, and the interval of the share."""
     low, high = drives["ci95"]
     return f"{round(drives['success_rate'] * drives['episodes'])} of {drives['episodes']}, {low:.2f}–{high:.2f}"
-
-
-if __name__ == "__main__":
-    typer.run(main)

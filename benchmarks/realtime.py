@@ -1,6 +1,6 @@
 """Does the whole chain keep up: simulator, camera, planning and joint commands together, on this machine?
 
-    python -m benchmarks.realtime --help
+    jepa-bench realtime --help
 
 Launches `sim.launch.py`, drives to goals that never count as reached, and listens from outside. Nothing is recorded
 and nothing is drawn meanwhile. Rates are counted from messages that arrived; missed ticks are what the control loop
@@ -137,7 +137,7 @@ def main(
     """Run everything together and say whether it keeps up."""
     environment = shared_memory_environment()
     if any(os.environ.get(name) != value for name, value in environment.items()):
-        os.execve(sys.executable, [sys.executable, "-m", "benchmarks.realtime", *sys.argv[1:]], environment)
+        os.execve(sys.executable, [sys.executable, "-m", "jepa_ros_benchmarks.cli", *sys.argv[1:]], environment)
     step_s = read_manifest(bundle).timing.step_s
     with TemporaryDirectory() as folder:
         log = Path(folder) / "launch.log"
@@ -146,7 +146,3 @@ def main(
     Console().print(show(found))
     if json_out is not None:
         json_out.write_text(json.dumps(found, indent=1))
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -1,6 +1,6 @@
 """What does a minute of recording cost to replay, for one bag and for many?
 
-    python -m benchmarks.replay --help
+    jepa-bench replay --help
 
 Copies a bag so many times, replays the copies without ROS on all cores, and divides. Each row starts its workers anew;
 their start-up is part of the cost. The bag is read once before, so that no row pays for a cold disk.
@@ -58,7 +58,3 @@ def main(
     console.print(table)
     if json_out is not None:
         json_out.write_text(json.dumps(rows, indent=1))
-
-
-if __name__ == "__main__":
-    typer.run(main)

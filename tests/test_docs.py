@@ -70,7 +70,7 @@ def check_tool(words):
         pytest.importorskip("rclpy")
     if name == "jepa-export":
         pytest.importorskip("torch")
-    sub = [arguments[0]] if name in ("jepa-bundle", "jepa-export") else []
+    sub = [arguments[0]] if name in ("jepa-bundle", "jepa-export", "jepa-bench") else []
     check_options(name, arguments, help_of(entry[1], *sub))
 
 
@@ -98,7 +98,7 @@ def check(words):
         check_module(rest[1:])
     elif head == "jepa-launch":
         check_launch(rest)
-    elif head in ("jepa-bundle", "jepa-export", "jepa-replay", "jepa-record"):
+    elif head in ("jepa-bundle", "jepa-export", "jepa-replay", "jepa-record", "jepa-bench"):
         check_tool(words)
     else:
         path = ROOT / head

@@ -36,7 +36,10 @@ def activation_bytes(manifest: Manifest, layout: StateLayout) -> int:
 
 
 def most_rows(manifest: Manifest, layout: StateLayout) -> int:
-    """Rows that the predictor runs on at once, at least one."""
+    """Rows that the predictor runs on at once: its batch where that is fixed, else as many as memory has room for, at
+    least one."""
+    if manifest.predictor.batch is not None:
+        return manifest.predictor.batch
     context = 4 * manifest.predictor.max_context * layout.size
     return max(min(_MOST_BYTES // context, _MOST_ACTIVATION_BYTES // activation_bytes(manifest, layout)), 1)
 
@@ -65,6 +68,9 @@ class _Step:
 class Predictor:
     """Buffers are made once for each batch size and reused; an instance is for one thread.
 
+    Candidates run in parts of `most_rows`. Where the graph's batch is fixed, a part with fewer is filled up with its
+    last candidate again; rows do not see one another, so that changes nothing.
+
     Args:
         manifest: what the graph takes and gives.
         layout: of its state.
@@ -78,21 +84,39 @@ class Predictor:
         self._taken = [layout.place(tensor.name) for tensor in layout.taken]
         self._given = [layout.place(tensor.name) for tensor in layout.all]
         self._most_rows = most_rows(manifest, layout)
+        self._fixed = manifest.predictor.batch is not None
         self._steps: dict[int, _Step] = {}
 
     def rollout(self, latents: Float32, past_actions: Float32, actions: Float32) -> Float32:
         """See `OnnxWorldModel.rollout`."""
         batch, horizon = actions.shape[:2]
-        known = self._check(latents, past_actions, actions)
-        # A view: the same history, or each its own.
-        latents = np.broadcast_to(latents, (batch, *latents.shape[-2:]))[:, -known:]
-        past = np.broadcast_to(past_actions, (batch, *past_actions.shape[-2:]))
-        past = past[:, past.shape[1] - (known - 1) :]
+        latents, past = self.history(latents, past_actions, actions)
         predicted = np.empty((batch, horizon, self._layout.size), np.float32)
         for begin in range(0, batch, self._most_rows):
             rows = slice(begin, begin + self._most_rows)
-            self._roll(latents[rows], past[rows], actions[rows], predicted[rows])
+            known, done, asked = latents[rows], past[rows], actions[rows]
+            missing = self._most_rows - len(known) if self._fixed else 0
+            if missing:
+                known, done, asked = (_filled_up(array, missing) for array in (known, done, asked))
+                full = np.empty((self._most_rows, *predicted.shape[1:]), np.float32)
+                self._roll(known, done, asked, full)
+                predicted[rows] = full[:-missing]
+            else:
+                self._roll(known, done, asked, predicted[rows])
         return predicted
+
+    def history(self, latents: Float32, past_actions: Float32, actions: Float32) -> tuple[Float32, Float32]:
+        """The part of a history that `rollout` uses: each candidate's latents `[B, known, D]` and the actions between
+        them `[B, known − 1, A]`, views.
+
+        Raises:
+            ModelError: shapes that do not fit the model.
+        """
+        known = self._check(latents, past_actions, actions)
+        # The same history for all, or each its own.
+        latents = np.broadcast_to(latents, (len(actions), *latents.shape[-2:]))[:, -known:]
+        past = np.broadcast_to(past_actions, (len(actions), *past_actions.shape[-2:]))
+        return latents, past[:, past.shape[1] - (known - 1) :]
 
     def _check(self, latents: Float32, past_actions: Float32, actions: Float32) -> int:
         """How many latents of the history are used.
@@ -172,3 +196,8 @@ class Predictor:
                 run=run,
             )
         return self._steps[batch]
+
+
+def _filled_up(array: Float32, missing: int) -> Float32:
+    """With the last row as often again."""
+    return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])

@@ -1,5 +1,5 @@
 """The five small interfaces that hold the core together. Anyone's model, cost, planner, motion or safety enters
-through one; an objective may offer `FollowsOn` besides."""
+through one; an objective may offer `FollowsOn` and `Differentiable` besides, a model `DifferentiableModel`."""
 
 from __future__ import annotations
 
@@ -53,6 +53,63 @@ class FollowsOn(Protocol):
     def after(self, previous: Float32) -> Objective:
         """The same objective for a plan that takes effect where action `previous` `[A]` ends; this one stays as it
         is."""
+        ...
+
+
+@runtime_checkable
+class Differentiable(Protocol):
+    """An objective that says how its energy changes."""
+
+    def gradient(self, latents: Float32, actions: Float32) -> tuple[Float32, Float32]:
+        """Latents `[B, H, D]` and actions `[B, H, A]` → d energy / d latents `[B, H, D]`, the actions held, and
+        d energy / d actions `[B, H, A]`, the latents held; new arrays. Where there is a kink, either side's.
+
+        Raises:
+            PlanningError: A part of it has no gradient.
+        """
+        ...
+
+
+@runtime_checkable
+class DifferentiableModel(WorldModel, Protocol):
+    """A world model whose rollouts can be followed backward."""
+
+    @property
+    def has_derivative(self) -> bool:
+        """Whether this one can."""
+        ...
+
+    def pullback(
+        self, latents: Float32, past_actions: Float32, actions: Float32, predicted: Float32, cotangent: Float32
+    ) -> Float32:
+        """What a change of each action does to a quantity of the latents that `rollout` predicts.
+
+        Args:
+            latents, past_actions, actions: As `rollout` was given them.
+            predicted: `[B, H, D]` what it returned.
+            cotangent: `[B, H, D]` the quantity's derivative by each predicted latent, the others held.
+
+        Returns:
+            `[B, H, A]` its derivative by each action, a new array; not finite in rows where it is not.
+        """
+        ...
+
+
+@runtime_checkable
+class HeadedModel(Protocol):
+    """A world model with learned heads on its latents."""
+
+    def head(self, name: str, latents: Float32, goal: Float32 | None) -> Float32:
+        """Latents `[B, D]`, goal `[D]`, which only some heads need → value `[B]`."""
+        ...
+
+
+@runtime_checkable
+class HeadGradientModel(HeadedModel, Protocol):
+    """A world model whose heads can be followed backward."""
+
+    def head_gradient(self, name: str, latents: Float32, goal: Float32 | None, cotangent: Float32) -> Float32:
+        """Latents `[B, D]`, goal `[D]`, cotangent `[B]` → cotangent × d value / d latents `[B, D]`."""
         ...
 
 

@@ -71,6 +71,7 @@ class Session:
         self.inputs = {i.name: (tuple(i.shape), i.type) for i in self._session.get_inputs()}
         self.outputs = {o.name: (tuple(o.shape), o.type) for o in self._session.get_outputs()}
         self._output_names = list(self.outputs)
+        self._batch = _fixed_batch([shape for shape, _ in self.inputs.values()])
 
     def run(self, **inputs: Array) -> dict[str, Array]:
         """Run once; outputs by name.
@@ -83,6 +84,25 @@ class Session:
         except Exception as error:  # as above
             raise ModelError(f"graph {self.path.name}: {_first_line(error)}") from error
         return dict(zip(self._output_names, found, strict=True))
+
+    def run_rows(self, **inputs: Array) -> dict[str, Array]:
+        """Run on any number of rows, at least one; outputs by name, a row for each.
+
+        A graph whose batch is fixed is run part by part, the last one filled up with its last row again. Rows do not
+        see one another, so what is filled up changes nothing.
+
+        Raises:
+            ModelError: as `run`.
+        """
+        counts = {array.shape[0] if array.ndim else 0 for array in inputs.values()}
+        rows = counts.pop() if len(counts) == 1 else 0
+        if self._batch is None or rows == 0:
+            return self.run(**inputs)
+        parts = []
+        for begin in range(0, rows, self._batch):
+            pick = np.minimum(np.arange(begin, begin + self._batch), rows - 1)
+            parts.append(self.run(**{name: array[pick] for name, array in inputs.items()}))
+        return {name: np.concatenate([part[name] for part in parts])[:rows] for name in self._output_names}
 
     def bind(self, inputs: dict[str, Array], outputs: dict[str, Array]) -> BoundRun:
         """Tie the graph to buffers once, to be run many times without looking them up or allocating again.
@@ -127,6 +147,13 @@ class BoundRun:
             self._session.run_with_iobinding(self._binding)
         except Exception as error:  # as above
             raise ModelError(f"graph {self._graph}: {_first_line(error)}") from error
+
+
+def _fixed_batch(shapes: list[tuple[int | str | None, ...]]) -> int | None:
+    """The size that all inputs begin with, where it is the same number."""
+    sizes = {shape[0] if shape else None for shape in shapes}
+    size = sizes.pop() if len(sizes) == 1 else None
+    return size if isinstance(size, int) else None
 
 
 def _first_line(error: Exception) -> str:

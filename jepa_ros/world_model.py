@@ -6,10 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_ros.bundle.layout import StateLayout
-from jepa_ros.bundle.loader import ENCODER, PREDICTOR, Bundle
+from jepa_ros.bundle.loader import ENCODER, PREDICTOR, PREDICTOR_VJP, Bundle
+from jepa_ros.bundle.manifest import Head
 from jepa_ros.errors import ModelError
 from jepa_ros.golden import check_golden
 from jepa_ros.prediction import Predictor
+from jepa_ros.prediction_vjp import PredictorDerivative
 from jepa_ros.runtime import Session
 from jepa_ros.types import Float32, UInt8
 
@@ -36,6 +38,9 @@ class OnnxWorldModel:
         self.layout = StateLayout(manifest.state)
         self.latent_dim, self.action_dim = self.layout.size, manifest.action_size
         self.context = manifest.predictor.max_context
+        self.threads, self.providers = threads, providers
+        self._derivative: PredictorDerivative | None = None
+        self._head_gradients: dict[str, Session] = {}
         self._encoder = Session(bundle.file(ENCODER), threads, providers)
         predictor = Session(bundle.file(PREDICTOR), threads, providers)
         self._heads = {
@@ -88,7 +93,7 @@ class OnnxWorldModel:
         inputs: dict[str, NDArray[np.generic]] = {"image": frames}
         if measured is not None:
             inputs["measured"] = measured
-        found = self._encoder.run(**inputs)
+        found = self._encoder.run_rows(**inputs)
         latents = np.zeros((len(frames), self.latent_dim), np.float32)
         for tensor in self.layout.taken:
             latents[:, self.layout.place(tensor.name)] = found[tensor.name].reshape(len(frames), -1)
@@ -111,29 +116,114 @@ class OnnxWorldModel:
         """
         return self._predictor.rollout(latents, past_actions, actions)
 
-    def head(self, name: str, latents: Float32, goal: Float32) -> Float32:
+    @property
+    def has_derivative(self) -> bool:
+        """Whether the bundle has the predictor's derivative, which `pullback` needs."""
+        return PREDICTOR_VJP in self.manifest.files
+
+    def open_derivatives(self) -> None:
+        """Open the derivatives of the predictor and the heads that have one, which else their first use does.
+
+        They are left closed until they are needed: each has its graph's weights once more.
+
+        Raises:
+            BundleError: golden values that are missing or out of tolerance.
+            ModelError: the bundle has no derivative of its predictor, or a graph cannot be opened.
+        """
+        self._opened_derivative()
+
+    def pullback(
+        self, latents: Float32, past_actions: Float32, actions: Float32, predicted: Float32, cotangent: Float32
+    ) -> Float32:
+        """d quantity / d actions `[B, H, A]` from d quantity / d predicted latents `[B, H, D]`; see
+        `DifferentiableModel`.
+
+        Raises:
+            BundleError, ModelError: as `open_derivatives`; shapes that do not fit the model or each other.
+        """
+        return self._opened_derivative().pullback(latents, past_actions, actions, predicted, cotangent)
+
+    def head(self, name: str, latents: Float32, goal: Float32 | None) -> Float32:
         """A value head's output `[B]` for latents `[B, D]`; a goal `[D]` is handed to every row.
 
         Raises:
-            ModelError: the bundle has no such head.
+            ModelError: the bundle has no such head, or the head judges by a goal and there is none.
         """
-        return self._ask(name, "value", latents, {"goal": goal})
+        return self._ask(name, "value", latents, {} if goal is None else {"goal": goal})
 
-    def policy(self, latents: Float32, noise: Float32) -> Float32:
-        """What the bundle's policy head would do: latents `[B, D]` and standard normal noise `[B, A]` → `[B, A]`.
+    def head_gradient(self, name: str, latents: Float32, goal: Float32 | None, cotangent: Float32) -> Float32:
+        """What a value head's output `[B]`, weighed by a cotangent `[B]`, changes by with latents `[B, D]` → `[B, D]`,
+        zero outside the latent tensor that it judges.
 
         Raises:
-            ModelError: the bundle has no policy.
+            BundleError: golden values that are missing or out of tolerance.
+            ModelError: the bundle has no such head, the head has no gradient, or it judges by a goal and there is none.
         """
-        names = [name for name, head in self.manifest.heads.items() if head.kind == "policy"]
-        return self._ask(names[0] if names else "policy", "policy", latents, {"noise": noise})
+        spec, inputs = self._head_inputs(name, "value", latents, {} if goal is None else {"goal": goal})
+        if spec.gradient is None:
+            raise ModelError(
+                f"bundle {self.manifest.name}: head {name!r} has no gradient, which planning by gradients needs; "
+                "export it again with its derivative"
+            )
+        session = self._open_head_gradient(name)
+        given = session.run_rows(**inputs, cotangent=np.ascontiguousarray(cotangent, np.float32))["grad_latent"]
+        found = np.zeros((len(latents), self.latent_dim), np.float32)
+        found[:, self.layout.place(self.layout.latent.name)] = given.reshape(len(latents), -1)
+        return found
+
+    def _opened_derivative(self) -> PredictorDerivative:
+        if self._derivative is None:
+            if not self.has_derivative:
+                raise ModelError(
+                    f"bundle {self.manifest.name}: it has no {PREDICTOR_VJP}, which planning by gradients needs; "
+                    "export it again with its derivative"
+                )
+            session = Session(self.bundle.file(PREDICTOR_VJP), self.threads, self.providers)
+            check_golden(self.bundle, {PREDICTOR_VJP: session})
+            for name, head in self.manifest.heads.items():
+                if head.gradient is not None:
+                    self._open_head_gradient(name)
+            self._derivative = PredictorDerivative(self.manifest, self.layout, session, self._predictor)
+        return self._derivative
+
+    def _open_head_gradient(self, name: str) -> Session:
+        if name not in self._head_gradients:
+            file = self.manifest.heads[name].gradient or ""
+            session = Session(self.bundle.file(file), self.threads, self.providers)
+            check_golden(self.bundle, {file: session})
+            self._head_gradients[name] = session
+        return self._head_gradients[name]
+
+    def policy(self, latents: Float32, noise: Float32, goal: Float32 | None = None) -> Float32:
+        """What the bundle's policy head would do: latents `[B, D]`, standard normal noise `[B, A]` → actions `[B, A]`.
+
+        A goal `[D]` is handed to every row of one that acts by it.
+
+        Raises:
+            ModelError: the bundle has no policy, or it acts by a goal and there is none.
+        """
+        name = next((name for name, head in self.manifest.heads.items() if head.kind == "policy"), "policy")
+        others = {"noise": noise} if goal is None else {"noise": noise, "goal": goal}
+        return self._ask(name, "policy", latents, others)
 
     @property
     def has_policy(self) -> bool:
         """Whether the bundle has a policy head."""
         return any(head.kind == "policy" for head in self.manifest.heads.values())
 
+    @property
+    def policy_needs_goal(self) -> bool:
+        """Whether its policy acts by a goal."""
+        return next(("goal" in head.inputs for head in self.manifest.heads.values() if head.kind == "policy"), False)
+
     def _ask(self, name: str, kind: str, latents: Float32, others: dict[str, Float32]) -> Float32:
+        spec, inputs = self._head_inputs(name, kind, latents, others)
+        return np.asarray(self._heads[name].run_rows(**inputs)[spec.output], np.float32)
+
+    def _head_inputs(
+        self, name: str, kind: str, latents: Float32, others: dict[str, Float32]
+    ) -> tuple[Head, dict[str, NDArray[np.generic]]]:
+        """A head, and what its graph takes, a row for each of the latents `[B, D]`."""
         spec = self.manifest.heads.get(name)
         if spec is None or spec.kind != kind:
             known = ", ".join(n for n, head in self.manifest.heads.items() if head.kind == kind) or "none"
@@ -144,10 +234,13 @@ class OnnxWorldModel:
             if part == "noise":
                 inputs[part] = others[part]
                 continue
+            if part == "goal" and part not in others:
+                acts = "judges" if kind == "value" else "acts"
+                raise ModelError(f"bundle {self.manifest.name}: head {name!r} {acts} by a goal; give it one")
             given = self.layout.part(latents if part == "latent" else others[part], judged)
             flat = np.broadcast_to(given, (len(latents), given.shape[-1]))
             inputs[part] = np.ascontiguousarray(flat, np.float32).reshape(shape)
-        return np.asarray(self._heads[name].run(**inputs)[spec.output], np.float32)
+        return spec, inputs
 
     def _checked(self, measured: Float32 | None) -> Float32:
         """A measurement of the right size; none where none is taken."""

@@ -57,6 +57,7 @@ class WorldModelNode(ManagedNode):
                 self, "margin", 0.03, "s before a plan takes effect at which it must be out", low=0.0, high=1.0
             ),
             seed=declare(self, "seed", 0, "of the planner's samples", low=0, high=2**31 - 1),
+            engine=declare(self, "engine", "graph", "of planning: graph, or numpy to call the model step by step"),
         )
         self._lock_step = declare(self, "lock_step", False, "plan by a player's steps, with no deadline; no robot")
         self._thread: threading.Thread | None = None

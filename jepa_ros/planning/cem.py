@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from jepa_ros.planning.sampling import SamplingPlanner, Workspace
+from jepa_ros.planning.candidates import Workspace
+from jepa_ros.planning.sampling import SamplingPlanner
 from jepa_ros.types import Float32
 
 

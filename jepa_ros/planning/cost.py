@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from jepa_ros.bundle.layout import StateLayout
 from jepa_ros.bundle.manifest import CostTerm, Manifest, StateTensor
 from jepa_ros.errors import PlanningError
+from jepa_ros.protocols import HeadedModel, HeadGradientModel
 from jepa_ros.types import Float32
 
 _HEAD = "head:"
-
-
-@runtime_checkable
-class HeadedModel(Protocol):
-    """A world model with learned heads on its latents."""
-
-    def head(self, name: str, latents: Float32, goal: Float32) -> Float32:
-        """Latents `[B, D]`, goal `[D]` → value `[B]`."""
-        ...
+_LEAST_SCALE = np.float32(1e-12)  # of the two lengths that a cosine divides by
 
 
 class GoalObjective:
@@ -62,20 +54,37 @@ class GoalObjective:
         for term in (*terms, self._arrival):
             _check(term, model, self._layout)
         self._heads = model if isinstance(model, HeadedModel) else None
-        self._terms = tuple(terms)
+        self.terms = tuple(terms)
         self._difference: dict[tuple[int, ...], Float32] = {}
 
     def __call__(self, latents: Float32, actions: Float32) -> Float32:
         """Latents `[B, H, D]` → energy `[B]`; the actions do not enter."""
         energy = np.zeros(len(latents), dtype=np.float32)
         distances: dict[tuple[str, str, str], Float32] = {}
-        whole = {_kind(term) for term in self._terms if term.steps != "last"}
-        for term in self._terms:
+        whole = {_kind(term) for term in self.terms if term.steps != "last"}
+        for term in self.terms:
             kind = _kind(term)
             if kind not in distances:
                 distances[kind] = self._distance(latents if kind in whole else latents[:, -1:], term)
             energy += np.float32(term.weight) * _over_steps(distances[kind], term, latents.shape[1])
         return energy
+
+    def gradient(self, latents: Float32, actions: Float32) -> tuple[Float32, Float32]:
+        """d energy / d latents `[B, H, D]`, and zeros `[B, H, A]`; see `Differentiable`.
+
+        Where "l1" has a kink and where "cosine" is held from dividing by zero, a term's gradient is zero.
+
+        Raises:
+            PlanningError: A head of the cost that cannot be followed backward.
+        """
+        found = np.zeros(latents.shape, np.float32)
+        for term in self.terms:
+            shares = np.float32(term.weight) * _shares(term, latents.shape[1])
+            begin = latents.shape[1] - len(shares)
+            slope = self._slope(latents[:, begin:], term, shares)
+            place = slice(None) if term.source.startswith(_HEAD) else self._layout.place(term.source)
+            found[:, begin:, place] += slope
+        return found, np.zeros(actions.shape, np.float32)
 
     def arrival_energy(self, latent: Float32) -> float:
         """Goal distance of one latent `[D]`, unweighted. Unit of `calibration.arrival_energy`."""
@@ -94,7 +103,7 @@ class GoalObjective:
             return latents[..., 0]
         if term.metric == "cosine":
             scale = np.linalg.norm(latents, axis=2) * np.float32(np.linalg.norm(goal))
-            return np.asarray(1 - latents @ goal / np.maximum(scale, np.float32(1e-12)), dtype=np.float32)
+            return np.asarray(1 - latents @ goal / np.maximum(scale, _LEAST_SCALE), dtype=np.float32)
         if latents.shape not in self._difference:
             self._difference[latents.shape] = np.empty(latents.shape, dtype=np.float32)
         difference = np.subtract(latents, goal, out=self._difference[latents.shape])
@@ -109,6 +118,43 @@ class GoalObjective:
         if term.reduction == "mean":
             distance /= np.float32(goal.size)
         return distance
+
+    def _slope(self, latents: Float32, term: CostTerm, shares: Float32) -> Float32:
+        """What `_distance` of latents `[B, h, D]` changes by with the elements it is over, weighed by `shares` `[h]` of
+        its steps → `[B, h, elements]`."""
+        count, steps, size = latents.shape
+        if term.source.startswith(_HEAD):
+            if not isinstance(self._heads, HeadGradientModel):
+                raise PlanningError(f"cost term on '{term.source}': this model's heads have no gradients")
+            flat = np.ascontiguousarray(latents.reshape(count * steps, size))
+            name, cotangent = term.source[len(_HEAD) :], np.tile(shares, count)
+            return self._heads.head_gradient(name, flat, self.goal, cotangent).reshape(latents.shape)
+        latents, goal = self._layout.part(latents, term.source), self._layout.part(self.goal, term.source)
+        shares = shares[:, None]
+        if term.metric == "value":
+            return np.broadcast_to(shares, latents.shape)
+        if term.metric == "cosine":
+            return shares * _cosine_slope(latents, goal)
+        if term.reduction == "mean":
+            shares = shares / np.float32(goal.size)
+        difference = latents - goal
+        if term.metric == "l2":
+            slope = 2 * difference
+        elif term.metric == "l1":
+            slope = np.sign(difference)
+        else:
+            slope = np.clip(difference, -1, 1)
+        return np.asarray(shares * slope, np.float32)
+
+
+def _cosine_slope(latents: Float32, goal: Float32) -> Float32:
+    """d (1 − cosine) / d latents `[B, h, n]`."""
+    length, width = np.linalg.norm(latents, axis=2, keepdims=True), np.float32(np.linalg.norm(goal))
+    scale = length * width
+    held = scale <= _LEAST_SCALE
+    scale = np.where(held, 1, scale)
+    along = (latents @ goal)[..., None] / scale / np.where(held, 1, np.square(length))
+    return np.asarray(np.where(held, 0, along * latents - goal / scale), np.float32)
 
 
 def arrival_term(manifest: Manifest) -> CostTerm:
@@ -129,6 +175,14 @@ def _over_steps(distance: Float32, term: CostTerm, horizon: int) -> Float32:
     if term.discount != 1:
         distance = distance * np.power(np.float32(term.discount), np.arange(horizon, dtype=np.float32))
     return np.asarray(distance.mean(axis=1) if term.steps == "all" else distance.sum(axis=1), np.float32)
+
+
+def _shares(term: CostTerm, horizon: int) -> Float32:
+    """How much each step counts in `_over_steps`: `[H]`, or `[1]` where only the last does."""
+    if term.steps == "last":
+        return np.array([term.discount**horizon], np.float32)
+    shares = np.power(np.float32(term.discount), np.arange(horizon, dtype=np.float32))
+    return np.asarray(shares / np.float32(horizon) if term.steps == "all" else shares, np.float32)
 
 
 def _kind(term: CostTerm) -> tuple[str, str, str]:

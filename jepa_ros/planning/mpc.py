@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -35,6 +35,15 @@ class HorizonPlanner(Planner, Protocol):
         ...
 
 
+@runtime_checkable
+class Preparing(Protocol):
+    """A planner that has something to do before its first plan, such as compiling."""
+
+    def prepare(self, problem: PlanProblem) -> None:
+        """Make ready for problems of this kind."""
+        ...
+
+
 @dataclass(frozen=True)
 class Step:
     """What one frame led to.
@@ -46,6 +55,7 @@ class Step:
         surprise: 1.0 = 99th percentile of held-out runs; None for the first frame after a reset.
         encode_ms: Time in the encoder.
         plan_ms: Time in everything after it: prediction for the surprise, roll-forward, search, goal distance.
+        origin: `[D]` the latent that the plan begins from, `delay_steps` after the frame's; None without a plan.
     """
 
     plan: Plan | None
@@ -54,6 +64,7 @@ class Step:
     surprise: float | None
     encode_ms: float
     plan_ms: float
+    origin: Float32 | None = None
 
 
 class LatentMPC:
@@ -105,6 +116,21 @@ class LatentMPC:
         self._goal: GoalObjective | None = None
         self.reset()
 
+    def prepare(self) -> None:
+        """Have the planner make ready for every length of history, so that the first plan takes no longer than others.
+
+        Raises:
+            JepaRosError: The model or the planner cannot do what will be asked of it.
+        """
+        if not isinstance(self._planner, Preparing):
+            return
+        size = self._layout.size
+        goal = GoalObjective(self._model, np.zeros(size, np.float32), self._terms, self._layout, self._arrival)
+        for length in range(1, self._timing.history_max + 1):
+            actions = np.tile(self._rest, (length - 1, 1))
+            history = self._warmed(History(np.zeros((length, size), np.float32), actions))
+            self._planner.prepare(self._problem(history, goal, self._rest))
+
     def reset(self) -> None:
         """Forget the history and the last plan; the goal stays."""
         self._history: History | None = None
@@ -148,7 +174,7 @@ class LatentMPC:
         surprise = self._append(latent, applied_action)
         # What was still to come moves one step nearer; the plan's last action is held.
         self._schedule[:-1] = self._schedule[1:]
-        plan = self._plan(seconds_left)
+        origin, plan = self._plan(seconds_left)
         if plan is None or (plan.iterations and not plan.feasible):
             # The robot stops for want of a plan, so that is what the next one starts from.
             self._schedule[self._delay :] = self._rest
@@ -163,6 +189,7 @@ class LatentMPC:
             surprise=surprise,
             encode_ms=(encoded - start) * 1e3,
             plan_ms=(done - encoded) * 1e3,
+            origin=origin,
         )
 
     def _encode(self, frame: UInt8, measured: Float32 | None) -> Float32:
@@ -203,35 +230,36 @@ class LatentMPC:
             np.concatenate([np.tile(self._rest, (missing, 1)), history.actions]),
         )
 
-    def _plan(self, seconds_left: Callable[[], float] | None) -> Plan | None:
+    def _plan(self, seconds_left: Callable[[], float] | None) -> tuple[Float32, Plan] | tuple[None, None]:
+        """The latent `[D]` that the plan begins from, and the plan."""
         history, goal = self._history, self._goal
         if history is None or goal is None:
-            return None
+            return None, None
         if self._timing.warm_up == "require" and len(history.latents) < self._timing.history_min:
-            return None
+            return None, None
         history = self._warmed(history)
         committed, previous = self._schedule[: self._delay], self._applied
         if self._delay:
             previous = committed[-1]
             latents = self._model.rollout(history.latents, history.actions, committed[None])[0]
             history = history.followed_by(committed, latents, self._timing.history_max)
+        return history.latents[-1], self._planner.plan(self._problem(history, goal, previous), seconds_left)
+
+    def _problem(self, history: History, goal: GoalObjective, previous: Float32) -> PlanProblem:
+        """What is asked of the planner after action `previous` `[A]`."""
         # Where the step from the last action is judged, holding that action is a plan that such a limit always allows.
         judged = any(isinstance(guardrail, FollowsOn) for guardrail in self._guardrails)
-        hold = [np.tile(previous, (self._horizon, 1))] if judged else []
-        return self._planner.plan(
-            PlanProblem(
-                history=history,
-                objective=Sum([goal, *self._penalties]).after(previous) if self._penalties else goal,
-                horizon=self._horizon,
-                low=self._low,
-                high=self._high,
-                warm_start=self._schedule[self._delay :],
-                previous_plans=hold,
-                guardrails=[after(guardrail, previous) for guardrail in self._guardrails],
-                norm_limit=self._norm_limit,
-                block=self._block,
-            ),
-            seconds_left,
+        return PlanProblem(
+            history=history,
+            objective=Sum([goal, *self._penalties]).after(previous) if self._penalties else goal,
+            horizon=self._horizon,
+            low=self._low,
+            high=self._high,
+            warm_start=self._schedule[self._delay :],
+            previous_plans=[np.tile(previous, (self._horizon, 1))] if judged else [],
+            guardrails=[after(guardrail, previous) for guardrail in self._guardrails],
+            norm_limit=self._norm_limit,
+            block=self._block,
         )
 
     def _stop(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 _NEWEST_SHARE = 0.3
-_FORGET = 0.7
+_FORGET, _FORGET_SLOWLY = 0.7, 0.98
 
 
 class IterationPace:
@@ -32,7 +32,12 @@ class IterationPace:
         self._average = seconds if self._average is None else self._average + _NEWEST_SHARE * (seconds - self._average)
         self.predicted = max(seconds, self._average)
 
-    def relax(self) -> None:
-        """Forget a part of the prediction, after a plan that could not even begin."""
-        self.predicted *= _FORGET
+    def relax(self, slowly: bool = False) -> None:
+        """Forget a part of the prediction, after a plan that had no time for such an iteration.
+
+        Args:
+            slowly: The plan had iterations of another kind. It is no worse than it was, and one that comes too late by
+                trying again is.
+        """
+        self.predicted *= _FORGET_SLOWLY if slowly else _FORGET
         self._average = self.predicted

@@ -86,6 +86,8 @@ class ActionBounds:
         np.clip(actions, self.low, self.high, out=actions)
         if self._norm_limit is not None:
             self._shrink_to_ball(actions, self._norm_limit)
+            # Rounding may put a sum past a side of the box that it was on.
+            np.clip(actions, self.low, self.high, out=actions)
         return actions
 
     def _norms(self, actions: Float32) -> Float32:

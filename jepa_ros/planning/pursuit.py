@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from jepa_ros.bundle.loader import Bundle
 from jepa_ros.bundle.manifest import Manifest
 from jepa_ros.errors import BundleError, ImageError, RobotError
 from jepa_ros.motion import check_units
-from jepa_ros.planning.factory import PLANNERS, make_planner
+from jepa_ros.planning.factory import Engine, lacks, make_planner, planners_of
 from jepa_ros.planning.frames import AppliedActions, FrameCadence
 from jepa_ros.planning.mpc import LatentMPC, Step
 from jepa_ros.types import Float32, PlanChunk, UInt8
@@ -33,6 +34,8 @@ class PursuitSettings:
         margin_s: s before a plan takes effect at which it must be out: the planner's deadline.
         seed: of the planner's samples.
         threads: CPU threads of the model.
+        engine: of planning, see `make_planner`.
+        planner: settings other than the manifest's, as pairs of name and value; see `make_planner`.
     """
 
     delay_steps: int = 1
@@ -40,6 +43,8 @@ class PursuitSettings:
     margin_s: float = 0.03
     seed: int = 0
     threads: int = 1
+    engine: Engine | None = None
+    planner: tuple[tuple[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,8 +95,10 @@ class GoalPursuit:
         _warn_of_a_random_calibration(bundle.manifest)
         self.model = OnnxWorldModel(bundle, self.settings.threads)
         self.prepare = Preprocessor(bundle.manifest.camera)
-        planner = make_planner(bundle.manifest, self.model, seed=self.settings.seed)
+        changes = dict(self.settings.planner)
+        planner = make_planner(bundle.manifest, self.model, changes, self.settings.seed, self.settings.engine)
         self._mpc = LatentMPC(self.model, planner, bundle.manifest, self.settings.delay_steps)
+        self._mpc.prepare()
         self.cadence = FrameCadence(bundle.manifest.timing.step_s)
         self.applied = AppliedActions(len(bundle.manifest.action.names))
         self._goal = b""
@@ -189,8 +196,11 @@ def refuse_what_a_robot_has_not(manifest: Manifest) -> None:
     if manifest.camera.channels == 2:
         raise BundleError(f"{where}: camera.channels is 2, and no camera gives such images; it must be 3 or 1")
     name = manifest.planner.name
-    if name not in PLANNERS:
-        raise BundleError(f"{where}: planner.name is {name}, which is not available; set one of {', '.join(PLANNERS)}")
+    if lacking := lacks(manifest, name):
+        raise BundleError(
+            f"{where}: planner.name is {name}, which is not available: it needs {lacking}; set one of "
+            f"{', '.join(planners_of(manifest))}"
+        )
 
 
 def _warn_of_a_random_calibration(manifest: Manifest) -> None:

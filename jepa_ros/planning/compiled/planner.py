@@ -1,0 +1,280 @@
+"""`GraphPlanner`: the planners of this package as plan graphs, with the same plans from the same seed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from jepa_ros.errors import PlanningError
+from jepa_ros.planning.compiled.cache import PlanCache, default_cache
+from jepa_ros.planning.compiled.compiler import BEST, STATE, PlanShape, Question, compile_plan, content_hash
+from jepa_ros.planning.compiled.execution import PlanRun
+from jepa_ros.planning.compiled.model import HISTORY, history_steps
+from jepa_ros.planning.compiled.objectives import terms_of
+from jepa_ros.planning.compiled.scoring import WORST
+from jepa_ros.planning.config import PlannerConfig
+from jepa_ros.planning.descent import BETAS
+from jepa_ros.planning.icem import colouring, shifted
+from jepa_ros.planning.pacing import IterationPace
+from jepa_ros.planning.policy import policy_plans
+from jepa_ros.planning.problem import History, PlanProblem
+from jepa_ros.planning.search import IteratedPlanner
+from jepa_ros.types import Float32
+from jepa_ros.world_model import OnnxWorldModel
+
+SAMPLING = ("cem", "icem", "mppi")
+
+
+class GraphPlanner(IteratedPlanner):
+    """Plans by one call of a plan graph an iteration; see `SamplingPlanner`, whose plans these are.
+
+    A graph is compiled at the first problem of its kind, kept in memory and on disk; `prepare` does so before.
+    What may change without: history, goal, limits and weights, bounds, guesses. What may not: which terms and
+    constraints there are, the number of guesses, and the steps of history of a model whose output is a sequence.
+
+    Args:
+        model: of an opened bundle; plan graphs have its threads and providers.
+        config: settings.
+        name: `cem`, `icem`, `mppi`, `gradient` or `hybrid`.
+        seed: the same seed and the same problems, the same plans.
+        clock: monotonic seconds, to time iterations.
+        cache: folder of compiled graphs; None takes `default_cache`.
+
+    Attributes:
+        name: of the planner.
+        calls: how often each graph, by its file, ran in the last plan.
+
+    Raises:
+        PlanningError: an unknown name, samples of a policy that the bundle does not have, or a planner that needs
+            derivatives with a bundle that has none.
+    """
+
+    def __init__(
+        self,
+        model: OnnxWorldModel,
+        config: PlannerConfig,
+        name: str = "cem",
+        seed: int = 0,
+        clock: Callable[[], float] = time.perf_counter,
+        cache: Path | None = None,
+    ) -> None:
+        super().__init__(config, clock)
+        self.name = name
+        self._model, self._bundle = model, model.bundle
+        if name not in (*SAMPLING, "gradient", "hybrid"):
+            raise PlanningError(f"no planner is called '{name}'")
+        if name in ("gradient", "hybrid") and not model.has_derivative:
+            raise PlanningError(
+                f"planner '{name}' needs predictor_vjp.onnx, which bundle {self._bundle.path} does not have; export it "
+                "with its derivatives"
+            )
+        if config.policy_samples and not model.has_policy:
+            raise PlanningError("planner setting 'policy_samples' needs a bundle with a policy head; set it to 0")
+        self._rng = np.random.default_rng(seed)
+        self._cache = PlanCache(default_cache() if cache is None else cache)
+        self._runs: dict[str, PlanRun] = {}
+        self.calls: dict[Path, int] = {}
+        self._colouring = colouring(-(-config.horizon // config.knot), config.beta) if name == "icem" else None
+        self._elites: Float32 | None = None
+        self._descent_pace, self._scoring_pace = IterationPace(), IterationPace()
+
+    @property
+    def most_iterations(self) -> int:
+        """Of a plan: for `hybrid`, descents follow the sampling."""
+        return self.config.iterations + (self.config.descents if self.name == "hybrid" else 0)
+
+    def _pace_of(self, iteration: int) -> IterationPace:
+        if not self._descends(iteration):
+            return self._pace
+        return self._scoring_pace if iteration == self.most_iterations - 1 else self._descent_pace
+
+    def _judged(self, scores: list[tuple[float, float]]) -> list[tuple[float, float]]:
+        # The first descent of a hybrid cannot lower the energy: it only scores what the sampling has found.
+        sampled = self.config.iterations
+        return scores[:sampled] + scores[sampled + 1 :] if self.name == "hybrid" else scores
+
+    def _descends(self, iteration: int) -> bool:
+        return self.name == "gradient" or (self.name == "hybrid" and iteration >= self.config.iterations)
+
+    @property
+    def provider(self) -> str | None:
+        """What the graphs run on; None before the first."""
+        return next((run.provider for run in self._runs.values()), None)
+
+    @property
+    def graphs(self) -> list[Path]:
+        """Files of the plan graphs that are open, in the order in which they were needed."""
+        return [run.path for run in self._runs.values()]
+
+    def prepare(self, problem: PlanProblem) -> None:
+        """Compile and open what a problem of this kind needs, and run it once."""
+        state = self._rng.bit_generator.state
+        self._begin(problem)
+        first_descent = self.config.iterations if self.name == "hybrid" else 0
+        for iteration in sorted({0, min(first_descent, self.most_iterations - 1), self.most_iterations - 1}):
+            self._iterate(problem, iteration)
+        self._elites = None
+        self._rng.bit_generator.state = state
+
+    def _begin(self, problem: PlanProblem) -> None:
+        self.calls = {}
+        size = problem.bounds.low.size
+        if problem.horizon != self.config.horizon:
+            raise PlanningError(f"this planner plans {self.config.horizon} steps, the problem has {problem.horizon}")
+        self._question = Question(
+            terms_of(problem.objective, size), [terms_of(guardrail, size) for guardrail in problem.guardrails]
+        )
+        self._given = self._inputs(problem)
+        start = problem.bounds.rest if problem.warm_start is None else problem.warm_start
+        plan = (problem.horizon, size)
+        mean = problem.bounds.apply(np.broadcast_to(start, plan).astype(np.float32))
+        guesses = [np.broadcast_to(problem.bounds.rest, plan), np.broadcast_to(start, plan), *problem.previous_plans]
+        if self.config.policy_samples:
+            guesses.extend(policy_plans(self._model, problem, self.config.policy_samples, self._rng))
+        self._guesses = np.stack(guesses).astype(np.float32)
+        always = len(guesses) + 2 + (self.config.kept if self.name == "icem" else 0)
+        if self.config.samples <= always:
+            raise PlanningError(f"planner setting 'samples' must be above {always}, the guesses always scored")
+        std = np.broadcast_to(problem.bounds.half_range * np.float32(self.config.std), plan)
+        best = {
+            "best_actions": mean,
+            "best_states": np.full((plan[0], self._model.latent_dim), np.nan, np.float32),
+            "best_energy": np.full(1, WORST, np.float32),
+            "best_violation": np.full(1, WORST, np.float32),
+        }
+        self._limits = problem.norm_limit, problem.block
+        if self.name == "gradient":
+            self._begin_descent(self._started(problem, mean, std), best)
+        else:
+            self._begin_sampling(problem, mean, std, best)
+
+    def _begin_sampling(self, problem: PlanProblem, mean: Float32, std: Float32, best: dict[str, Float32]) -> None:
+        config, kind = self.config, "cem" if self.name == "hybrid" else self.name
+        run = self._opened(kind, config.samples)
+        kept = self._elites
+        self._hold = kept is not None
+        elites = np.zeros((config.elites, *mean.shape), np.float32) if kept is None else shifted(kept)
+        given = {"mean": mean, "std": std, "elites": elites, "guesses": self._guesses, **best}
+        given["floor"] = problem.bounds.half_range * np.float32(config.min_std)
+        self._feed(run, given)
+        knots = -(-config.horizon // config.knot)
+        self._noise = np.zeros((config.samples, knots, mean.shape[1]), np.float32)
+
+    def _begin_descent(self, actions: Float32, best: dict[str, Float32]) -> None:
+        moments = np.zeros_like(actions)
+        run = self._opened("gradient", len(actions))
+        self._feed(run, {"actions": actions, "first_moment": moments, "second_moment": moments, **best})
+        self._descents = 0
+
+    def _started(self, problem: PlanProblem, mean: Float32, std: Float32) -> Float32:
+        """Where gradient descent starts from: the guesses, and samples around the mean."""
+        config = self.config
+        knots = -(-config.horizon // config.knot)
+        noise = self._rng.standard_normal((config.samples, knots, mean.shape[1]), dtype=np.float32)
+        rows = noise[:, np.arange(config.horizon) // config.knot] * std + mean
+        rows[: len(self._guesses)] = self._guesses
+        return problem.bounds.apply(rows)
+
+    def _iterate(self, problem: PlanProblem, iteration: int) -> tuple[float, float]:
+        if not self._descends(iteration):
+            self._draw(iteration)
+        else:
+            if self.name == "hybrid" and iteration == self.config.iterations:
+                self._choose()
+            if iteration == self.most_iterations - 1:
+                self._begin_scoring()
+            self._descents += 1
+            corrections = [[1 - beta**self._descents for beta in BETAS]]
+            self._run.write("corrections", np.array(corrections, np.float32))
+        self._run()
+        self.calls[self._run.path] = self.calls.get(self._run.path, 0) + 1
+        self._hold = True
+        violation, energy = self._run.read("trace")[-1]
+        return _told(violation), _told(energy)
+
+    def _choose(self) -> None:
+        """Begin the descent: the best so far, and the elites but for the first, which it is."""
+        best = {name: self._run.read(name) for name in BEST}
+        self._begin_descent(np.concatenate([best["best_actions"][None], self._run.read("elites")[1:]]), best)
+
+    def _begin_scoring(self) -> None:
+        """What the last iteration of a descent needs: no derivative."""
+        state = {name: self._run.read(name) for name in STATE["descent"]}
+        self._feed(self._opened("gradient", len(state["actions"]), descends=False), state)
+
+    def _draw(self, iteration: int) -> None:
+        self._rng.standard_normal(dtype=np.float32, out=self._noise)
+        noise = self._noise
+        if self._colouring is not None:
+            noise = np.matmul(self._colouring, noise)
+        self._run.write("noise", noise[None])
+        self._run.write("later", np.array([iteration > 0], np.float32))
+        self._run.write("kept", np.array([self._hold], np.float32))
+
+    def _best(self) -> tuple[Float32, Float32] | None:
+        if self.name == "icem" and self._hold:
+            self._elites = self._run.read("elites")
+        if self._run.read("best_energy")[0] >= WORST:
+            return None
+        return self._run.read("best_actions"), self._run.read("best_states")
+
+    def _inputs(self, problem: PlanProblem) -> dict[str, Float32]:
+        bounds = problem.bounds
+        return {
+            **self._history(problem.history),
+            "low": bounds.low,
+            "high": bounds.high,
+            "rest": bounds.rest,
+            **self._question.parameters(),
+        }
+
+    def _history(self, history: History) -> dict[str, Float32]:
+        """Each tensor at batch 1, padded in front by the oldest, at rest of zeros, as `PredictorSpec.output` says."""
+        manifest, layout = self._bundle.manifest, self._model.layout
+        steps = history_steps(self._bundle, self.config.horizon, len(history.latents))
+        used = steps
+        if not manifest.predictor.sliding:
+            used = min(used, manifest.predictor.max_context - self.config.horizon + 1)
+        latents = history.latents[-used:]
+        missing = steps - len(latents)
+        latents = np.concatenate([np.repeat(latents[:1], missing, axis=0), latents])
+        past = history.actions[len(history.actions) - (steps - missing - 1) :]
+        past = np.concatenate([np.zeros((missing, manifest.action_size), np.float32), past])
+        found = {HISTORY + t.name: layout.part(latents, t.name).reshape(1, steps, *t.shape) for t in layout.taken}
+        if steps > 1:
+            found[f"{HISTORY}action"] = past[None]
+        self._known = steps
+        return found
+
+    def _opened(self, planner: str, rows: int, descends: bool = True) -> PlanRun:
+        """The graph of the present question, compiled at need; it is the one that runs from now on."""
+        norm_limit, block = self._limits
+        shape = PlanShape(
+            planner,
+            self.config,
+            self._guesses.shape[2],
+            self._known,
+            0 if planner == "gradient" else len(self._guesses),
+            rows,
+            descends=descends,
+            norm_limit=norm_limit,
+            block=block,
+        )
+        key = repr((shape, self._question.structure, [v.shape for v in self._question.parameters().values()]))
+        if key not in self._runs:
+            digest = content_hash(self._bundle, shape, self._question)
+            path = self._cache.get(digest, lambda: compile_plan(self._bundle, shape, self._question))
+            self._runs[key] = PlanRun(path, STATE[shape.kind], self._model.threads, self._model.providers)
+        self._run = self._runs[key]
+        return self._run
+
+    def _feed(self, run: PlanRun, more: dict[str, Float32]) -> None:
+        for name, values in {**self._given, **more}.items():
+            run.write(name, values)
+
+
+def _told(value: float) -> float:
+    return float("inf") if value >= WORST else float(value)

@@ -1,0 +1,126 @@
+"""Plan graphs on disk: made once, made again when damaged, never mixed up."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import onnx
+import pytest
+
+from jepa_ros.bundle.loader import load_bundle
+from jepa_ros.planning.compiled import cache
+from jepa_ros.planning.compiled.cache import DIGEST, GRAPH, PlanCache, default_cache
+from jepa_ros.planning.compiled.compiler import PlanShape, Question, content_hash
+from jepa_ros.planning.compiled.objectives import terms_of
+from jepa_ros.planning.compiled.tensors import GraphBuilder
+from jepa_ros.planning.config import PlannerConfig
+from jepa_ros.planning.cost import GoalObjective
+from jepa_ros.share import default_bundle
+
+
+def graph(size=4):
+    builder = GraphBuilder()
+    builder.output("y", builder.input("x", (size,)) + builder.constant(np.arange(size)))
+    return builder.model()
+
+
+class Counting:
+    def __init__(self):
+        self.made = 0
+
+    def __call__(self):
+        self.made += 1
+        return graph()
+
+
+def test_an_entry_is_made_once(tmp_path):
+    make, kept = Counting(), PlanCache(tmp_path / "plans")
+    assert kept.get("a", make) == kept.get("a", make) == tmp_path / "plans" / "a" / GRAPH
+    assert make.made == 1
+    kept.get("b", make)
+    assert make.made == 2
+    assert sorted(path.name for path in kept.folder.iterdir()) == ["a", "b"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "no digest", "no graph", "other bytes"])
+def test_a_damaged_entry_is_made_again(tmp_path, damage, caplog):
+    make, kept = Counting(), PlanCache(tmp_path)
+    path = kept.get("a", make)
+    whole = path.read_bytes()
+    if damage == "cut":
+        path.write_bytes(whole[: len(whole) // 2])
+    elif damage == "other bytes":
+        path.write_bytes(b"\0" * len(whole))
+    else:
+        (path if damage == "no graph" else path.parent / DIGEST).unlink()
+    with caplog.at_level(logging.WARNING):
+        assert kept.get("a", make).read_bytes() == whole
+    assert make.made == 2
+    assert "damaged; it is made again" in caplog.text
+    assert kept.get("a", make).read_bytes() == whole
+    assert make.made == 2
+
+
+def test_a_graph_that_cannot_be_made_leaves_nothing(tmp_path):
+    def fails():
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        PlanCache(tmp_path).get("a", fails)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_no_obstacle(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    make = Counting()
+    with caplog.at_level(logging.WARNING):
+        path = PlanCache(tmp_path / "file" / "plans").get("a", make)
+    assert onnx.load(str(path)).graph.name == "plan"
+    assert "cannot be written" in caplog.text
+
+
+def test_large_weights_lie_beside_the_graph_and_are_watched(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "_EMBEDDED", 1000)
+    make = Counting()
+
+    def large():
+        make.made += 1
+        return graph(5000)
+
+    path = PlanCache(tmp_path).get("a", large)
+    weights = path.parent / "weights.bin"
+    assert weights.stat().st_size >= 20000
+    np.testing.assert_array_equal(
+        onnx.numpy_helper.to_array(onnx.load(str(path)).graph.initializer[0]), np.arange(5000, dtype=np.float32)
+    )
+    weights.write_bytes(weights.read_bytes()[:-4])
+    PlanCache(tmp_path).get("a", large)
+    assert make.made == 2
+
+
+def test_the_default_folder_is_the_users(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_cache() == tmp_path / "jepa_ros" / "plans"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert default_cache() == tmp_path / "home" / ".cache" / "jepa_ros" / "plans"
+
+
+def test_the_hash_follows_what_a_graph_is_made_of():
+    bundle = load_bundle(default_bundle())
+    terms = bundle.manifest.cost
+
+    class Model:
+        def head(self, name, latents, goal):
+            return latents[:, 0]
+
+    def key(goal=0.0, cost=terms, **changes):
+        objective = GoalObjective(Model(), np.full(128, goal, np.float32), cost)
+        shape = {"planner": "cem", "config": PlannerConfig(), "actions": 3, "known": 3, "guesses": 2, "rows": 64}
+        return content_hash(bundle, PlanShape(**{**shape, **changes}), Question(terms_of(objective, 3)))
+
+    assert key() == key(goal=1.0)
+    others = [key(planner="mppi"), key(known=2), key(guesses=3), key(norm_limit=1.0), key(cost=terms[:1]),
+              key(config=PlannerConfig(elites=9))]  # fmt: skip
+    assert len({key(), *others}) == 7

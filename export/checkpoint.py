@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,43 @@ def join(parts: Iterable[tuple[str, Mapping[str, Tensor]]]) -> dict[str, Tensor]
                 )
             found[name], source[name] = tensor, where
     return found
+
+
+def copies(state: Mapping[str, Tensor], marks: Sequence[str]) -> list[str]:
+    """Prefixes under which a checkpoint holds one model several times, such as `model.` and `ema.`; none where it holds
+    it once.
+
+    Args:
+        marks: patterns of names that the model has once. A part that a family keeps in two versions, such as a target
+            encoder, is no copy: the model's own names say which is which.
+    """
+    found: dict[str, list[str]] = {}
+    for name in state:
+        parts = name.split(".")
+        ends = (".".join(parts[begin:]) for begin in reversed(range(len(parts))))
+        own = next((end for end in ends if any(re.search(mark, end) for mark in marks)), None)
+        if own is not None:
+            found.setdefault(own, []).append(name.removesuffix(own))
+    most = [begin.split(".") for begin in max(found.values(), key=len, default=[])]
+    if len(most) < 2:
+        return []
+    # What all of them end with is the model's own, as `predictor.` in `model.predictor.` and `ema.predictor.`.
+    while len({tuple(begin[-2:]) for begin in most}) == 1 and len(most[0]) > 1:
+        most = [[*begin[:-2], ""] for begin in most]
+    return [".".join(begin) for begin in most]
+
+
+def pick(state: Mapping[str, Tensor], prefix: str, others: Iterable[str] = ()) -> dict[str, Tensor]:
+    """The tensors whose names begin with a prefix, without it; none where no name does.
+
+    Args:
+        prefix: with or without its last dot; `.` is what lies under none of `others`.
+    """
+    if prefix == ".":
+        apart = tuple(filter(None, others))
+        return {name: tensor for name, tensor in state.items() if not name.startswith(apart)}
+    begin = prefix.rstrip(".") + "."
+    return {name[len(begin) :]: tensor for name, tensor in state.items() if name.startswith(begin)}
 
 
 def _kind(path: Path) -> str:
@@ -143,8 +180,8 @@ def fill(
     for own, tensor in wanted.items():
         if own not in given and not any(re.fullmatch(pattern, own) for pattern in optional):
             raise BundleError(
-                f"{what}: the checkpoint lacks {own} {list(tensor.shape)}; it has {len(state)} tensors, "
-                f"{_nearest(own, spelt)}"
+                f"{what}: the checkpoint lacks {_spelling(own, spelt, rename)} {list(tensor.shape)}; it has "
+                f"{len(state)} tensors, {_nearest(own, spelt)}"
             )
     for own, tensor in given.items():
         if own not in wanted:
@@ -165,3 +202,24 @@ def _nearest(own: str, spelt: Mapping[str, str]) -> str:
     last = own.rsplit(".", 2)[-2:]
     alike = [name for key, name in spelt.items() if key.rsplit(".", 2)[-2:] == last] or list(spelt.values())
     return f"among them {alike[0]}" if alike else "none of this part"
+
+
+def _spelling(own: str, spelt: Mapping[str, str], rename: Callable[[str], str | None]) -> str:
+    """The checkpoint's word for a tensor that it lacks, after one of the same layer or of another: what `rename` makes
+    this tensor's name of. The module's own word where there is none."""
+    layer, _, last = own.rpartition(".")
+    for key, name in spelt.items():
+        words = []
+        if key.rpartition(".")[0] == layer:
+            words.append(f"{name.rpartition('.')[0]}.{last}")
+        if _numbers(key) == _numbers(name) and re.sub(r"\d+", "0", key) == re.sub(r"\d+", "0", own):
+            numbers = iter(_numbers(own))
+            words.append(re.sub(r"\d+", lambda _, left=numbers: next(left), name))
+        for word in words:
+            if rename(word) == own:
+                return word
+    return own
+
+
+def _numbers(name: str) -> list[str]:
+    return re.findall(r"\d+", name)

@@ -15,7 +15,9 @@ from jepa_ros.bundle.manifest import Mount
 from jepa_ros.errors import JepaRosError
 from jepa_ros_export import model_card as card
 from jepa_ros_export import sigreg_jepa as family
+from jepa_ros_export.derivative_command import derivative as derivative_command
 from jepa_ros_export.family_command import add_family_commands
+from jepa_ros_export.graph_form import OPSET, BatchOption, BatchSizeOption, GraphForm, OpsetOption
 from jepa_ros_export.precision_command import precision
 from jepa_ros_training.dataset import Runs, read_held_out
 from jepa_ros_training.recipe import held_out_of
@@ -47,6 +49,12 @@ def sigreg_jepa(
     cost: Annotated[str | None, typer.Option(help="value or latent; default: value where there is a head")] = None,
     goals: Annotated[Path | None, typer.Option(help="folder of PNG views that become named goals")] = None,
     source: Annotated[str, typer.Option(help="where model and data are from")] = family.Export.source,
+    derivative: Annotated[
+        bool, typer.Option(help="write the derivatives of predictor and head too, for planning by gradients")
+    ] = True,
+    opset: OpsetOption = OPSET,
+    batch: BatchOption = "dynamic",
+    batch_size: BatchSizeOption = None,
 ) -> None:
     """Export the default family: encoder, predictor, value head, golden values, calibration."""
     torch.set_num_threads(1)
@@ -54,6 +62,7 @@ def sigreg_jepa(
     try:
         if chosen not in ("value", "latent"):
             raise JepaRosError(f"--cost {chosen}: must be value or latent")
+        form = GraphForm(opset, batch, batch_size).checked()
         held_out = read_held_out(data, _held_out(checkpoint, value, hold_out))
         request = family.Export(
             checkpoint,
@@ -65,6 +74,8 @@ def sigreg_jepa(
             cost=chosen,
             goals=goals,
             source=source,
+            form=form,
+            derivative=derivative,
         )
         errors = family.export(request, held_out)
     except JepaRosError as error:
@@ -131,6 +142,7 @@ def model_card(
 
 add_family_commands(app)
 app.command()(precision)
+app.command("derivative")(derivative_command)
 
 
 def main() -> None:

@@ -23,24 +23,24 @@ from jepa_ros.bundle.manifest import (
     ActionSpec,
     CostTerm,
     PlannerDefaults,
-    PredictorSpec,
     ProprioSpec,
     StateTensor,
-    Timing,
 )
 from jepa_ros_export.cameras import CAMERAS
 from jepa_ros_export.dino_wm_layers import SquareResize, ViTPredictor
 from jepa_ros_export.encoders import tokens_encoder
-from jepa_ros_export.family import FamilyConfig, Parts, State, make_manifest
+from jepa_ros_export.family import FamilyConfig, Parts, State
 from jepa_ros_export.layers import Pixels, Standardise
 from jepa_ros_export.patch_models import (
+    PUSHT,
+    TINY,
     PointwiseEmbedding,
     check_encoder,
     complete,
     load,
+    patch_manifest,
     random_vit,
     random_weights,
-    unit_deviation,
 )
 
 MARKS = (r".*transformer\.layers\.\d+\.1\.net\.1\.weight",)
@@ -59,15 +59,13 @@ class Config(FamilyConfig):
         planner: `std` null takes the original's σ of 1 in z-scored actions.
     """
 
-    step_s: float = Field(default=0.5, gt=0)
-    action: ActionSpec = ActionSpec(
-        names=["dx", "dy"], units=["100 px", "100 px"], block=5, low=[-1, -1], high=[1, 1], delta=True, frame="image"
-    )
-    action_mean: list[float] | None = Field(default=[-0.0087, 0.0068])
-    action_std: list[float] | None = Field(default=[0.2019, 0.2002])
-    proprio: ProprioSpec | None = ProprioSpec(names=["x", "y", "vx", "vy"], units=["px", "px", "px/s", "px/s"])
-    proprio_mean: list[float] | None = Field(default=[236.6155, 264.5674, -2.93032027, 2.54307914])
-    proprio_std: list[float] | None = Field(default=[101.1202, 87.0112, 74.84556075, 74.14009094])
+    step_s: float = Field(default=PUSHT["step_s"], gt=0)
+    action: ActionSpec = PUSHT["action"]
+    action_mean: list[float] | None = Field(default=PUSHT["action_mean"])
+    action_std: list[float] | None = Field(default=PUSHT["action_std"])
+    proprio: ProprioSpec | None = PUSHT["proprio"]
+    proprio_mean: list[float] | None = Field(default=PUSHT["proprio_mean"])
+    proprio_std: list[float] | None = Field(default=PUSHT["proprio_std"])
     cost: list[CostTerm] = Field(
         default=[CostTerm(source="visual", steps="last"), CostTerm(source="proprio", steps="last")], min_length=1
     )
@@ -177,15 +175,7 @@ class ProprioPredictor(Predictor):
 def tiny() -> Config:
     """A DINO-WM of a few thousand parameters, for a robot that is told its velocity and measures its own."""
     return Config(
-        name="tiny",
-        step_s=0.2,
-        action=ActionSpec(names=["vx", "wz"], units=["m/s", "rad/s"], block=2, low=[-0.4, -0.9], high=[0.6, 0.9]),
-        action_mean=[0.1, 0.0],
-        action_std=[0.25, 0.45],
-        proprio=ProprioSpec(names=["vx", "vy", "wz"], units=["m/s", "m/s", "rad/s"]),
-        proprio_mean=[0.1, 0.0, 0.0],
-        proprio_std=[0.2, 0.1, 0.5],
-        encoder={"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 14},
+        **TINY,
         image_size=32,
         action_width=4,
         proprio_width=3,
@@ -230,18 +220,6 @@ def build(state: State, config: Config) -> Parts:
         tensors.append(StateTensor(name="proprio", kind="vector", shape=(width,), role="proprio"))
         tensors.append(StateTensor(name="proprio_rest", kind="tokens", shape=(tokens - 1, width), role="proprio"))
     size = config.image_size
-    manifest = make_manifest(
-        "dino_wm",
-        config.model_copy(update={"planner": unit_deviation(config)}),
-        camera={**CAMERAS["dino_wm"], "width": size, "height": size, "resize_to": size},
-        state=tensors,
-        predictor=PredictorSpec(causal=True, max_context=config.history, sliding=True, output="sequence"),
-        timing=Timing(
-            step_s=config.step_s,
-            frame_skip=config.action.block,
-            history_min=1,
-            history_max=config.observed,
-            warm_up="grow",
-        ),
-    )
+    camera = {**CAMERAS["dino_wm"], "width": size, "height": size, "resize_to": size}
+    manifest = patch_manifest("dino_wm", config, camera, tensors, config.history)
     return Parts(encoder.eval(), predictor.eval(), manifest)

@@ -10,20 +10,15 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import model_validator
-from torch import Tensor
 
 from jepa_ros_export.encoder_family import (
     EncoderConfig,
-    LatentEncoder,
-    block_shapes,
-    build_parts,
-    draw_checkpoint,
+    EncoderFamily,
+    common_settings,
+    common_shapes,
     gated,
-    make_modules,
     tiny_robot,
 )
-from jepa_ros_export.family import Parts, State
-from jepa_ros_export.own_predictor import OwnPredictor
 
 MARKS = (r"^encoder\.(\w+\.backbone\.)?pos_embed$", r"^encoder\.encoder\.layer\.\d+\.layer_scale1\.lambda1$")
 
@@ -59,32 +54,9 @@ def tiny() -> Config:
     return Config(**tiny_robot(), image_size=56, hidden_size=24, layers=2, heads=2, mlp_size=96, positions=6)
 
 
-def modules(config: Config) -> tuple[LatentEncoder, OwnPredictor]:
-    """Encoder and predictor with random weights, to train the predictor with."""
-    return make_modules("dinov2", _settings(config), config)
-
-
-def random_checkpoint(config: Config) -> dict[str, Tensor]:
-    """`encoder.*` as in `dinov2_vits14_pretrain.pth`, whose position embeddings are of another size, `predictor.*`."""
-    return draw_checkpoint(_shapes(config), "encoder.", modules(config)[1])
-
-
-def build(state: State, config: Config) -> Parts:
-    """The modules with these weights.
-
-    Raises:
-        BundleError: a key that is missing, unknown or of another shape, named with both shapes.
-    """
-    return build_parts("dinov2", _settings(config), _shapes(config), state, config)
-
-
 def _settings(config: Config) -> dict[str, Any]:
     return {
-        "image_size": config.image_size,
-        "patch_size": config.patch_size,
-        "hidden_size": config.hidden_size,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads,
+        **common_settings(config),
         "mlp_ratio": config.mlp_size // config.hidden_size,
         "num_register_tokens": config.registers,
         "use_swiglu_ffn": config.swiglu,
@@ -98,12 +70,14 @@ def _shapes(config: Config) -> dict[str, tuple[int, ...]]:
         "cls_token": (1, 1, width),
         "pos_embed": (1, 1 + config.positions**2, width),
         "mask_token": (1, width),
-        "patch_embed.proj.weight": (width, 3, config.patch_size, config.patch_size),
-        "patch_embed.proj.bias": (width,),
         **({"register_tokens": (1, config.registers, width)} if config.registers else {}),
-        **block_shapes(
+        **common_shapes(
             config,
             mlp=gated({"w12": (width, 2 * kept), "w3": (kept, width)}) if config.swiglu else None,
             more={"ls1.gamma": (width,), "ls2.gamma": (width,)},
         ),
     }
+
+
+_FAMILY = EncoderFamily("dinov2", _settings, _shapes, "encoder.")
+modules, random_checkpoint, build = _FAMILY.modules, _FAMILY.random_checkpoint, _FAMILY.build

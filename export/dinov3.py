@@ -15,16 +15,12 @@ from torch import Tensor
 
 from jepa_ros_export.encoder_family import (
     EncoderConfig,
-    LatentEncoder,
-    block_shapes,
-    build_parts,
-    draw_checkpoint,
+    EncoderFamily,
+    common_settings,
+    common_shapes,
     gated,
-    make_modules,
     tiny_robot,
 )
-from jepa_ros_export.family import Parts, State
-from jepa_ros_export.own_predictor import OwnPredictor
 
 MARKS = (r"^encoder\.(\w+\.backbone\.)?rope_embed\.periods$", r"^encoder\.(model\.)?layer\.\d+\.layer_scale1\.lambda1$")
 
@@ -63,39 +59,9 @@ def tiny() -> Config:
     return Config(**tiny_robot(), image_size=64, hidden_size=24, layers=2, heads=2, mlp_size=32, registers=2, grid=2)
 
 
-def modules(config: Config) -> tuple[LatentEncoder, OwnPredictor]:
-    """Encoder and predictor with random weights, to train the predictor with."""
-    return make_modules("dinov3", _settings(config), config)
-
-
-def random_checkpoint(config: Config) -> dict[str, Tensor]:
-    """`encoder.*` as in `dinov3_vits16_pretrain_lvd1689m.pth`, and `predictor.*`."""
-    state = draw_checkpoint(_shapes(config), "encoder.", modules(config)[1])
-    for name in state:
-        if name.endswith("bias_mask"):  # queries, keys, values: only the keys have no bias
-            state[name] = torch.tensor([1.0, 0.0, 1.0]).repeat_interleave(config.hidden_size)
-    # As the published files have them: rounded to bfloat16.
-    quarter = config.hidden_size // config.heads // 4
-    state["encoder.rope_embed.periods"] = PERIOD_BASE ** (torch.arange(quarter) / quarter).bfloat16()
-    return state
-
-
-def build(state: State, config: Config) -> Parts:
-    """The modules with these weights.
-
-    Raises:
-        BundleError: a key that is missing, unknown or of another shape, named with both shapes.
-    """
-    return build_parts("dinov3", _settings(config), _shapes(config), state, config)
-
-
 def _settings(config: Config) -> dict[str, Any]:
     return {
-        "image_size": config.image_size,
-        "patch_size": config.patch_size,
-        "hidden_size": config.hidden_size,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads,
+        **common_settings(config),
         "intermediate_size": config.mlp_size,
         "num_register_tokens": config.registers,
         "use_gated_mlp": config.swiglu,
@@ -113,10 +79,8 @@ def _shapes(config: Config) -> dict[str, tuple[int, ...]]:
         "cls_token": (1, 1, width),
         "mask_token": (1, width),
         "rope_embed.periods": (width // config.heads // 4,),
-        "patch_embed.proj.weight": (width, 3, config.patch_size, config.patch_size),
-        "patch_embed.proj.bias": (width,),
         **({"storage_tokens": (1, config.registers, width)} if config.registers else {}),
-        **block_shapes(
+        **common_shapes(
             config,
             mlp=gated({"w1": (width, hidden), "w2": (width, hidden), "w3": (hidden, width)}) if config.swiglu else None,
             more={"ls1.gamma": (width,), "ls2.gamma": (width,), "attn.qkv.bias_mask": (3 * width,)},
@@ -125,3 +89,18 @@ def _shapes(config: Config) -> dict[str, tuple[int, ...]]:
     if not config.qkv_bias:
         shapes = {name: shape for name, shape in shapes.items() if ".qkv.bias" not in name}
     return shapes
+
+
+_FAMILY = EncoderFamily("dinov3", _settings, _shapes, "encoder.")
+modules, build = _FAMILY.modules, _FAMILY.build
+
+
+def random_checkpoint(config: Config) -> dict[str, Tensor]:
+    """As the family's, with masks and periods as the published files have them."""
+    state = _FAMILY.random_checkpoint(config)
+    for name in state:
+        if name.endswith("bias_mask"):  # queries, keys, values: only the keys have no bias
+            state[name] = torch.tensor([1.0, 0.0, 1.0]).repeat_interleave(config.hidden_size)
+    quarter = config.hidden_size // config.heads // 4
+    state["encoder.rope_embed.periods"] = PERIOD_BASE ** (torch.arange(quarter) / quarter).bfloat16()  # so rounded
+    return state

@@ -6,7 +6,8 @@ as `own_predictor.py` lists it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -100,63 +101,84 @@ class LatentEncoder(nn.Module):
         return normalised(cells.flatten(1, 2))
 
 
-def make_modules(kind: Kind, settings: Mapping[str, Any], config: EncoderConfig) -> tuple[LatentEncoder, OwnPredictor]:
-    """Encoder and predictor with random weights: what is trained, and what the graphs are made of."""
-    encoder = tokens_encoder(kind, settings)
-    predictor = OwnPredictor(
-        config.hidden_size,
-        config.tokens,
-        len(config.action.names),
-        config.history,
-        config.predictor_width,
-        config.predictor_depth,
-        config.predictor_heads,
-        config.action_mean,
-        config.action_std,
-        config.action.block,
-    )
-    grid = config.grid if config.latent == "tokens" else None
-    return LatentEncoder(encoder, grid, config.pixel_mean, config.pixel_std), predictor
-
-
-def build_parts(
-    kind: Kind,
-    settings: Mapping[str, Any],
-    shapes: Mapping[str, tuple[int, ...]],
-    state: State,
-    config: EncoderConfig,
-) -> Parts:
-    """The modules with a checkpoint's weights, and the manifest.
+@dataclass(frozen=True)
+class EncoderFamily:
+    """What a family of an encoder alone gives to the export besides its `Config`, from what is its own.
 
     Args:
-        settings: of `tokens_encoder`. shapes: of the encoder's tensors by name, in the original's spelling.
-
-    Raises:
-        BundleError: a part or a key that is missing, unknown or of another shape, named with both shapes.
+        kind: the family and its encoder.
+        settings: of `tokens_encoder`.
+        shapes: of the encoder's tensors by name, in the original's spelling.
+        prefix: of the encoder's names in a checkpoint as published.
     """
-    for name, tensor in state.items():
-        if not name.startswith(("encoder.", "predictor.")):
-            raise BundleError(
-                f"{kind}: the checkpoint has {name} {list(tensor.shape)}, which is neither of encoder.* nor of "
-                "predictor.*; give the parts with --checkpoint encoder=PATH --checkpoint predictor=PATH"
-            )
-    encoder, predictor = make_modules(kind, settings, config)
-    found = encoder_part(under(state, "encoder."), config.part)
-    if is_original(found):
-        check_original(kind, found, shapes, f"{kind} encoder")
-    load_tokens(encoder.encoder, found, f"{kind} encoder")
-    fill(predictor, under(state, "predictor."), f"{kind} predictor")
-    tokens = StateTensor(name="latent", kind="tokens", shape=(config.tokens, config.hidden_size))
-    vector = StateTensor(name="latent", kind="vector", shape=(config.hidden_size,))
-    manifest = make_manifest(
-        kind,
-        config,
-        camera_of(kind, config),
-        [tokens if config.latent == "tokens" else vector],
-        PredictorSpec(causal=True, max_context=config.history, sliding=True, output="sequence"),
-        Timing(step_s=config.step_s, frame_skip=config.action.block, history_max=config.history, warm_up="grow"),
-    )
-    return Parts(encoder.eval(), predictor.eval(), manifest)
+
+    kind: Kind
+    settings: Callable[[Any], dict[str, Any]]
+    shapes: Callable[[Any], dict[str, tuple[int, ...]]]
+    prefix: str
+
+    def modules(self, config: EncoderConfig) -> tuple[LatentEncoder, OwnPredictor]:
+        """Encoder and predictor with random weights: what is trained, and what the graphs are made of."""
+        encoder = tokens_encoder(self.kind, self.settings(config))
+        predictor = OwnPredictor(
+            config.hidden_size,
+            config.tokens,
+            len(config.action.names),
+            config.history,
+            config.predictor_width,
+            config.predictor_depth,
+            config.predictor_heads,
+            config.action_mean,
+            config.action_std,
+            config.action.block,
+        )
+        grid = config.grid if config.latent == "tokens" else None
+        return LatentEncoder(encoder, grid, config.pixel_mean, config.pixel_std), predictor
+
+    def random_checkpoint(self, config: EncoderConfig) -> dict[str, Tensor]:
+        """The encoder's published names under `prefix`, and `predictor.*`; no tensor is at a neutral value."""
+        named = {self.prefix + name: shape for name, shape in self.shapes(config).items()}
+        predictor = self.modules(config)[1].state_dict()
+        named |= {f"predictor.{name}": tuple(tensor.shape) for name, tensor in predictor.items()}
+        state = {}
+        for name, shape in named.items():
+            state[name] = torch.randn(shape) * 0.1
+            if len(shape) > 1 and shape[0] > 1:  # a matrix keeps the size of what it multiplies
+                state[name] *= 10 / state[name][0].numel() ** 0.5
+            elif name.endswith((".weight", ".gamma")):
+                state[name] += 1
+        return state
+
+    def build(self, state: State, config: EncoderConfig) -> Parts:
+        """The modules with a checkpoint's weights, and the manifest.
+
+        Raises:
+            BundleError: a part or a key that is missing, unknown or of another shape, named with both shapes.
+        """
+        kind = self.kind
+        for name, tensor in state.items():
+            if not name.startswith(("encoder.", "predictor.")):
+                raise BundleError(
+                    f"{kind}: the checkpoint has {name} {list(tensor.shape)}, which is neither of encoder.* nor of "
+                    "predictor.*; give the parts with --checkpoint encoder=PATH --checkpoint predictor=PATH"
+                )
+        encoder, predictor = self.modules(config)
+        found = encoder_part(under(state, "encoder."), config.part)
+        if is_original(found):
+            check_original(kind, found, self.shapes(config), f"{kind} encoder")
+        load_tokens(encoder.encoder, found, f"{kind} encoder")
+        fill(predictor, under(state, "predictor."), f"{kind} predictor")
+        tokens = StateTensor(name="latent", kind="tokens", shape=(config.tokens, config.hidden_size))
+        vector = StateTensor(name="latent", kind="vector", shape=(config.hidden_size,))
+        manifest = make_manifest(
+            kind,
+            config,
+            camera_of(kind, config),
+            [tokens if config.latent == "tokens" else vector],
+            PredictorSpec(causal=True, max_context=config.history, sliding=True, output="sequence"),
+            Timing(step_s=config.step_s, frame_skip=config.action.block, history_max=config.history, warm_up="grow"),
+        )
+        return Parts(encoder.eval(), predictor.eval(), manifest)
 
 
 def camera_of(kind: Kind, config: EncoderConfig) -> dict[str, Any]:
@@ -182,10 +204,21 @@ def tiny_robot() -> dict[str, Any]:
     }
 
 
-def block_shapes(
+def common_settings(config: EncoderConfig) -> dict[str, Any]:
+    """The settings that transformers' configs of these encoders have under the same names."""
+    return {
+        "image_size": config.image_size,
+        "patch_size": config.patch_size,
+        "hidden_size": config.hidden_size,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+    }
+
+
+def common_shapes(
     config: EncoderConfig, mlp: Mapping[str, tuple[int, ...]] | None = None, more: Mapping[str, tuple[int, ...]] = {}
 ) -> dict[str, tuple[int, ...]]:
-    """Names and shapes that the projects' transformers have in common: `blocks.N.*` and the final norm.
+    """Names and shapes that the projects' transformers have in common: patches, `blocks.N.*` and the final norm.
 
     Args:
         mlp: the feed-forward's, where it is not two linear layers. more: what each block has besides.
@@ -198,8 +231,13 @@ def block_shapes(
         **(mlp or {**_linear("mlp.fc1", width, hidden), **_linear("mlp.fc2", hidden, width)}),
         **more,
     }
-    shapes = {f"blocks.{layer}.{name}": shape for layer in range(config.layers) for name, shape in block.items()}
-    return {**shapes, "norm.weight": (width,), "norm.bias": (width,)}
+    return {
+        "patch_embed.proj.weight": (width, 3, config.patch_size, config.patch_size),
+        "patch_embed.proj.bias": (width,),
+        **{f"blocks.{layer}.{name}": shape for layer in range(config.layers) for name, shape in block.items()},
+        "norm.weight": (width,),
+        "norm.bias": (width,),
+    }
 
 
 def gated(names: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, ...]]:
@@ -209,17 +247,3 @@ def gated(names: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, ...]]:
 
 def _linear(name: str, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
     return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
-
-
-def draw_checkpoint(shapes: Mapping[str, tuple[int, ...]], prefix: str, predictor: OwnPredictor) -> dict[str, Tensor]:
-    """Random weights for an encoder's names, under `prefix`, and for a predictor; no tensor is at a neutral value."""
-    named = {prefix + name: shape for name, shape in shapes.items()}
-    named |= {f"predictor.{name}": tuple(tensor.shape) for name, tensor in predictor.state_dict().items()}
-    state = {}
-    for name, shape in named.items():
-        state[name] = torch.randn(shape) * 0.1
-        if len(shape) > 1 and shape[0] > 1:  # a matrix keeps the size of what it multiplies
-            state[name] *= 10 / state[name][0].numel() ** 0.5
-        elif name.endswith((".weight", ".gamma")):
-            state[name] += 1
-    return state

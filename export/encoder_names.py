@@ -127,10 +127,10 @@ def check_original(kind: Kind, found: Mapping[str, Tensor], shapes: Mapping[str,
         BundleError: a tensor that is missing, unknown or of another shape, named with both shapes.
     """
     for name, shape in shapes.items():
-        if name not in found and _own_name(kind, name):
+        if name not in found and own_name(kind, name):
             raise BundleError(f"{what}: the checkpoint lacks {name} {list(shape)}; it has {len(found)} tensors")
     for name, tensor in found.items():
-        if _own_name(kind, name) and name not in shapes:
+        if own_name(kind, name) and name not in shapes:
             raise BundleError(
                 f"{what}: the checkpoint has {name} {list(tensor.shape)}, which this model has no place for"
             )
@@ -141,8 +141,8 @@ def check_original(kind: Kind, found: Mapping[str, Tensor], shapes: Mapping[str,
             )
 
 
-def _own_name(kind: Kind, name: str) -> str:
-    """transformers' name, of a fused tensor not yet taken apart; empty for what is left out."""
+def own_name(kind: Kind, name: str) -> str:
+    """A checkpoint's name → transformers', of a fused tensor not yet taken apart; empty for what is left out."""
     for pattern, replacement in _RULES[kind]:
         name = re.sub(pattern, replacement, name)
     return name
@@ -155,7 +155,7 @@ def renamed(kind: Kind, state: Mapping[str, Tensor]) -> Iterator[tuple[str, str,
         state: an encoder alone: `encoder_part`. What no rule knows keeps its name.
     """
     for name, tensor in state.items():
-        own = _own_name(kind, name)
+        own = own_name(kind, name)
         if not own:
             continue
         mask = state.get(f"{name}_mask")

@@ -29,7 +29,7 @@ from transformers import (
 
 from jepa_ros.errors import BundleError
 from jepa_ros_export.checkpoint import fill
-from jepa_ros_export.encoder_names import Kind, encoder_part, from_original, is_original, renamed
+from jepa_ros_export.encoder_names import Kind, encoder_part, from_original, is_original, own_name, renamed
 
 __all__ = ["FrameTokens", "Kind", "PatchTokens", "from_original", "load_tokens", "tokens_encoder"]
 
@@ -152,7 +152,7 @@ def load_tokens(
         if encoder.kind == "dinov2" and name == "embeddings.position_embeddings":
             tensor = resize_positions(tensor, encoder.side, encoder.prefix > 1, original)
         spelt[spelling], own[spelling] = tensor, name
-    fill(encoder.model, spelt, what, rename=own.get)
+    fill(encoder.model, spelt, what, rename=lambda name: own.get(name) or own_name(encoder.kind, name))
     encoder.eval()
 
 

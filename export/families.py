@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from jepa_ros.errors import BundleError
+from jepa_ros_export.checkpoint import copies, pick
 
 # Imported when asked for: some need transformers.
 FAMILIES = {
@@ -26,6 +27,10 @@ FAMILIES = {
     "dinov3": "DINOv3's encoder, with a predictor of your own",
     "generic": "anyone's torch.export programs and a manifest",
 }
+
+
+# World models often hold a published encoder too: these are only what no world model's marks are found in.
+_ENCODERS = ("ijepa", "vjepa2", "dinov2", "dinov3")
 
 
 def family_module(name: str) -> Any:
@@ -45,22 +50,49 @@ def family_module(name: str) -> Any:
 
 
 def check_family(state: Mapping[str, Tensor], name: str, where: str) -> None:
-    """Refuse a checkpoint that bears another family's marks and none of this one's.
+    """Refuse a checkpoint that bears another family's marks and none of this one's; for an encoder alone, also one of a
+    world model on that encoder.
 
     Raises:
         BundleError: naming the family that it is of, where one is recognised.
     """
-    if _marked(state, name) is not None:
+    own = _marked(state, name) is not None
+    if own and name not in _ENCODERS:
         return
     for other in FAMILIES:
-        if other not in (name, "generic") and (key := _marked(state, other)) is not None:
+        if other in (name, "generic") or (own and other in _ENCODERS):
+            continue
+        if (key := _marked(state, other)) is not None:
             shape = list(state[key].shape)
             raise BundleError(f"checkpoint {where}: is of family {other} (it has {key} {shape}), not {name}")
+    if own:
+        return
     first = next(iter(state))
     raise BundleError(
         f"checkpoint {where}: is not of family {name}, or under other names: it has {first} "
         f"{list(state[first].shape)}, and nothing like {' or '.join(family_module(name).MARKS)}"
     )
+
+
+def one_model(state: Mapping[str, Tensor], name: str, prefix: str | None, where: str) -> dict[str, Tensor]:
+    """A file's tensors, or those under a prefix where it has any.
+
+    Args:
+        prefix: as for `checkpoint.pick`; None for a file that holds one model.
+
+    Raises:
+        BundleError: it holds several whole models, and nobody says which.
+    """
+    held = copies(state, family_module(name).MARKS)
+    if prefix is not None:
+        return pick(state, prefix, held) or dict(state)
+    if held:
+        called = [f"under {begin}" if begin else "under no prefix" for begin in held]
+        raise BundleError(
+            f"checkpoint {where}: holds {len(held)} whole models of family {name}, {' and '.join(called)}; say which "
+            f"with --prefix {' or --prefix '.join(begin or '.' for begin in held)}"
+        )
+    return dict(state)
 
 
 def _marked(state: Mapping[str, Tensor], name: str) -> str | None:

@@ -80,6 +80,21 @@ class FamilyConfig(Strict):
 
 
 @dataclass(frozen=True)
+class Incremental:
+    """A causal predictor by its new steps alone, with the same weights; what the graphs take and give, `signatures`
+    says.
+
+    Attributes:
+        condition: action `[B, n, A]` → `[B, n, C]`, everything that depends on actions alone.
+        step: latent `[B, n, D]`, condition `[B, n, C]`, then keys and values `[B, p, W]` of each layer in turn → next
+            `[B, D]`, then new keys and values `[B, n, W]` of each layer. For p of 0 too.
+    """
+
+    condition: nn.Module
+    step: nn.Module
+
+
+@dataclass(frozen=True)
 class Parts:
     """A model in PyTorch, as its graphs will be. Everything is in evaluation mode and fp32.
 
@@ -92,12 +107,14 @@ class Parts:
             action is applied from row t of the state on. For `sequence`, T may be anything up to `max_context`.
         manifest: without hashes; calibration is filled in by the export.
         heads: by name, taking what the manifest's head says, in that order.
+        incremental: where the manifest has `predictor.cache`.
     """
 
     encoder: nn.Module
     predictor: nn.Module
     manifest: Manifest
     heads: dict[str, nn.Module] = field(default_factory=dict)
+    incremental: Incremental | None = None
 
 
 class Family(Protocol):

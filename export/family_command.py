@@ -12,12 +12,13 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from jepa_ros.errors import BundleError, JepaRosError
-from jepa_ros_export.checkpoint import join, read_checkpoint
-from jepa_ros_export.families import FAMILIES, check_family, family_module
+from jepa_ros_export.checkpoint import join, pick, read_checkpoint
+from jepa_ros_export.families import FAMILIES, check_family, family_module, one_model
 from jepa_ros_export.family import Parts
 from jepa_ros_export.family_settings import default_config, read_config
 from jepa_ros_export.frames import read_windows
 from jepa_ros_export.goals import goal_views
+from jepa_ros_export.graph_form import OPSET, BatchOption, BatchSizeOption, GraphForm, OpsetOption
 from jepa_ros_export.precision import Precision, Request, lower_in_place
 from jepa_ros_export.recordings import calibrate, fitting
 from jepa_ros_export.writer import Report, write_bundle
@@ -39,6 +40,10 @@ def _command(name: str) -> Any:
             list[str] | None,
             typer.Option(help="file or folder of weights; several as PART=PATH, which puts PART. before their names"),
         ] = None,
+        prefix: Annotated[
+            str | None,
+            typer.Option(help="of names, where a file holds several models, as model. and ema.; . is what has none"),
+        ] = None,
         config: Annotated[
             Path | None, typer.Option(help="YAML of settings that the checkpoint does not hold; see --show-config")
         ] = None,
@@ -53,6 +58,9 @@ def _command(name: str) -> Any:
         derivative: Annotated[
             bool, typer.Option(help="write predictor_vjp.onnx too, for planning by gradients")
         ] = True,
+        opset: OpsetOption = OPSET,
+        batch: BatchOption = "dynamic",
+        batch_size: BatchSizeOption = None,
         precision: Annotated[
             str | None, typer.Option(help="fp16 or int8: of the graphs, once they are held against PyTorch in fp32")
         ] = None,
@@ -70,9 +78,10 @@ def _command(name: str) -> Any:
             if out is None:
                 raise BundleError(f"export {name}: --out is missing: say where the bundle goes")
             torch.set_num_threads(1)
+            form = GraphForm(opset, batch, batch_size).checked()
             request = _lowering(precision, recordings)
-            parts = parts_of(name, checkpoint or [], config, random_weights, out.name)
-            report = _write(parts, out, goals, data, derivative, request, console)
+            parts = parts_of(name, checkpoint or [], config, random_weights, out.name, prefix)
+            report = _write(parts, out, goals, data, derivative, form, request, console)
         except JepaRosError as error:
             typer.echo(f"jepa-export: {error}", err=True)
             raise typer.Exit(1) from error
@@ -104,6 +113,7 @@ def _write(
     goals: Path | None,
     data: Path | None,
     derivative: bool,
+    form: GraphForm,
     request: Request | None,
     console: Console,
 ) -> Report:
@@ -126,16 +136,30 @@ def _write(
             console.print(line, highlight=False, soft_wrap=True)
             status.update(f"exporting, {time.perf_counter() - began:.0f} s so far")
 
-        return write_bundle(parts, out, goal_views(goals), with_derivative=derivative, finish=finish, say=say)
+        views = goal_views(goals)
+        return write_bundle(parts, out, views, with_derivative=derivative, form=form, finish=finish, say=say)
 
 
-def parts_of(name: str, checkpoint: list[str], config: Path | None, random_weights: str | None, bundle: str) -> Parts:
+def parts_of(
+    name: str,
+    checkpoint: list[str],
+    config: Path | None,
+    random_weights: str | None,
+    bundle: str,
+    prefix: str | None = None,
+) -> Parts:
     """A family's model with the weights and settings that were named.
+
+    Args:
+        bundle: its name, where the settings give none.
+        prefix: of names, in files that hold several models; see `checkpoint.pick`.
 
     Raises:
         BundleError: one sentence that names the option, file, key or field.
     """
     module = family_module(name)
+    if prefix is not None and (random_weights is not None or hasattr(module, "build_from_files")):
+        raise BundleError(f"export {name}: --prefix {prefix}: goes with a --checkpoint of named weights")
     if hasattr(module, "build_from_files"):
         if config is None:
             raise BundleError(f"export {name}: --config is missing: the manifest of the model")
@@ -151,7 +175,7 @@ def parts_of(name: str, checkpoint: list[str], config: Path | None, random_weigh
         torch.manual_seed(0)
         state = module.random_checkpoint(settings)
     else:
-        state = join((given, _named(*_part(given))) for given in checkpoint)
+        state = _weights(name, checkpoint, prefix)
         check_family(state, name, ", ".join(checkpoint))
     return _checked(module.build, state, settings)
 
@@ -182,9 +206,23 @@ def _checked(build: Any, *given: Any) -> Parts:
     return parts
 
 
-def _named(part: str, path: Path) -> dict[str, torch.Tensor]:
-    """A checkpoint's tensors, their names behind the part's."""
-    return {f"{part}.{key}" if part else key: tensor for key, tensor in read_checkpoint(path).items()}
+def _weights(name: str, checkpoint: list[str], prefix: str | None) -> dict[str, torch.Tensor]:
+    """The tensors of all files, their names behind the part's; of a file that has names under the prefix, these alone.
+
+    Raises:
+        BundleError: two tensors of one name, a file with several models and no prefix, or a prefix that none has.
+    """
+    files = {given: (part, read_checkpoint(path)) for given in checkpoint for part, path in [_part(given)]}
+    if prefix is not None and not any(pick(tensors, prefix) for _, tensors in files.values()):
+        begins = sorted({key.partition(".")[0] for _, tensors in files.values() for key in tensors})
+        raise BundleError(
+            f"export {name}: --prefix {prefix}: no tensor's name begins so; they begin with {', '.join(begins[:8])}"
+        )
+    chosen = {given: (part, one_model(tensors, name, prefix, given)) for given, (part, tensors) in files.items()}
+    return join(
+        (given, {f"{part}.{key}" if part else key: tensor for key, tensor in tensors.items()})
+        for given, (part, tensors) in chosen.items()
+    )
 
 
 def _part(given: str) -> tuple[str, Path]:

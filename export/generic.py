@@ -86,7 +86,9 @@ def build_from_files(files: Mapping[str, Path], config_path: Path) -> Parts:
         raise BundleError(
             f"generic: --checkpoint {sorted(unknown)[0] or 'FILE'} is none of {', '.join(graphs)}; write PART=FILE.pt2"
         )
-    expected = expected_signatures(manifest)
+    # A program's batch is free, whatever that of the graphs made of it will be.
+    free = manifest.model_copy(update={"predictor": manifest.predictor.model_copy(update={"batch": None})})
+    expected = expected_signatures(free)
     modules = {}
     for part, graph in graphs.items():
         if part not in files:

@@ -10,19 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
-
 from jepa_ros_export.encoder_family import (
     EncoderConfig,
-    LatentEncoder,
-    block_shapes,
-    build_parts,
-    draw_checkpoint,
-    make_modules,
+    EncoderFamily,
+    common_settings,
+    common_shapes,
     tiny_robot,
 )
-from jepa_ros_export.family import Parts, State
-from jepa_ros_export.own_predictor import OwnPredictor
 
 MARKS = (
     r"^encoder\.(target_)?encoder\.(module\.)?pos_embed$",
@@ -49,32 +43,9 @@ def tiny() -> Config:
     return Config(**tiny_robot(), image_size=56, hidden_size=24, layers=2, heads=2, mlp_size=32)
 
 
-def modules(config: Config) -> tuple[LatentEncoder, OwnPredictor]:
-    """Encoder and predictor with random weights, to train the predictor with."""
-    return make_modules("ijepa", _settings(config), config)
-
-
-def random_checkpoint(config: Config) -> dict[str, Tensor]:
-    """`encoder.target_encoder.*` as in `IN1K-vit.h.14-300e.pth.tar`, and `predictor.*`."""
-    return draw_checkpoint(_shapes(config), "encoder.target_encoder.module.", modules(config)[1])
-
-
-def build(state: State, config: Config) -> Parts:
-    """The modules with these weights.
-
-    Raises:
-        BundleError: a key that is missing, unknown or of another shape, named with both shapes.
-    """
-    return build_parts("ijepa", _settings(config), _shapes(config), state, config)
-
-
 def _settings(config: Config) -> dict[str, Any]:
     return {
-        "image_size": config.image_size,
-        "patch_size": config.patch_size,
-        "hidden_size": config.hidden_size,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads,
+        **common_settings(config),
         "intermediate_size": config.mlp_size,
         "layer_norm_eps": 1e-6,  # transformers' default is another
     }
@@ -82,10 +53,8 @@ def _settings(config: Config) -> dict[str, Any]:
 
 def _shapes(config: Config) -> dict[str, tuple[int, ...]]:
     """Of the encoder's tensors, as the project names them."""
-    width = config.hidden_size
-    return {
-        "pos_embed": (1, config.side**2, width),
-        "patch_embed.proj.weight": (width, 3, config.patch_size, config.patch_size),
-        "patch_embed.proj.bias": (width,),
-        **block_shapes(config),
-    }
+    return {"pos_embed": (1, config.side**2, config.hidden_size), **common_shapes(config)}
+
+
+_FAMILY = EncoderFamily("ijepa", _settings, _shapes, "encoder.target_encoder.module.")
+modules, random_checkpoint, build = _FAMILY.modules, _FAMILY.random_checkpoint, _FAMILY.build

@@ -22,24 +22,23 @@ from jepa_ros.bundle.manifest import (
     ActionSpec,
     CostTerm,
     PlannerDefaults,
-    PredictorSpec,
-    ProprioSpec,
     StateTensor,
-    Timing,
 )
 from jepa_ros_export.cameras import CAMERAS
 from jepa_ros_export.encoders import tokens_encoder
-from jepa_ros_export.family import FamilyConfig, Parts, State, make_manifest
+from jepa_ros_export.family import FamilyConfig, Parts, State
 from jepa_ros_export.jepa_wms_layers import AdaLNPredictor
 from jepa_ros_export.layers import Pixels, Standardise
 from jepa_ros_export.patch_models import (
+    PUSHT,
+    TINY,
     PointwiseEmbedding,
     check_encoder,
     complete,
     load,
+    patch_manifest,
     random_vit,
     random_weights,
-    unit_deviation,
 )
 
 MARKS = (r".*predictor_blocks\.\d+\.adaLN_modulation\.1\.weight",)
@@ -49,21 +48,7 @@ _POSE = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
 
 PRESETS: dict[str, dict[str, Any]] = {
     "sim": {
-        "step_s": 0.5,
-        "action": ActionSpec(
-            names=["dx", "dy"],
-            units=["100 px", "100 px"],
-            block=5,
-            low=[-1, -1],
-            high=[1, 1],
-            delta=True,
-            frame="image",
-        ),
-        "action_mean": [-0.0087, 0.0068],
-        "action_std": [0.2019, 0.2002],
-        "proprio": ProprioSpec(names=["x", "y", "vx", "vy"], units=["px", "px", "px/s", "px/s"]),
-        "proprio_mean": [236.6155, 264.5674, -2.93032027, 2.54307914],
-        "proprio_std": [101.1202, 87.0112, 74.84556075, 74.14009094],
+        **PUSHT,
         "cost": [_VISUAL, CostTerm(source="proprio", weight=0.1, steps="last")],
         "planner": PlannerDefaults(
             name="cem", samples=300, iterations=30, elites=10, horizon=6, knot=1, min_std=0.0, momentum=0.0
@@ -222,15 +207,7 @@ class ProprioPredictor(Predictor):
 def tiny() -> Config:
     """A model of a few thousand parameters in the layout of `sim`, for a robot that is told its velocity."""
     return Config(
-        name="tiny",
-        step_s=0.2,
-        action=ActionSpec(names=["vx", "wz"], units=["m/s", "rad/s"], block=2, low=[-0.4, -0.9], high=[0.6, 0.9]),
-        action_mean=[0.1, 0.0],
-        action_std=[0.25, 0.45],
-        proprio=ProprioSpec(names=["vx", "vy", "wz"], units=["m/s", "m/s", "rad/s"]),
-        proprio_mean=[0.1, 0.0, 0.0],
-        proprio_std=[0.2, 0.1, 0.5],
-        encoder={"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 14},
+        **TINY,
         image_size=28,
         width=20,
         proprio_width=6,
@@ -276,19 +253,6 @@ def build(state: State, config: Config) -> Parts:
         tensors.append(StateTensor(name="proprio", kind="tokens", shape=(tokens, config.proprio_width), role="proprio"))
     file = {"dinov2": "dinov2_vits14_pretrain.pth", "dinov3": "dinov3_vitl16_pretrain_lvd1689m.pth"}
     load(state, "jepa-wms", image.tokens, config.encoder, file[config.encoder_kind], parts)
-    camera = CAMERAS[f"jepa_wms_{config.preset}"]
-    manifest = make_manifest(
-        "jepa_wms",
-        config.model_copy(update={"planner": unit_deviation(config)}),
-        camera={**camera, "width": config.image_size, "height": config.image_size},
-        state=tensors,
-        predictor=PredictorSpec(causal=True, max_context=config.context, sliding=True, output="sequence"),
-        timing=Timing(
-            step_s=config.step_s,
-            frame_skip=config.action.block,
-            history_min=1,
-            history_max=config.observed,
-            warm_up="grow",
-        ),
-    )
+    camera = {**CAMERAS[f"jepa_wms_{config.preset}"], "width": config.image_size, "height": config.image_size}
+    manifest = patch_manifest("jepa_wms", config, camera, tensors, config.context)
     return Parts(encoder.eval(), predictor.eval(), manifest)

@@ -25,7 +25,8 @@ from jepa_ros_export.checkpoint import fill, under
 from jepa_ros_export.family import FamilyConfig, Parts, State, make_manifest
 from jepa_ros_export.layers import Pixels, Standardise
 from jepa_ros_export.lewm_layers import ActionEmbedder, HistoryTransformer, Projector
-from jepa_ros_export.patch_models import complete
+from jepa_ros_export.lewm_step import cache_spec, incremental
+from jepa_ros_export.patch_models import PUSHT, complete
 
 MARKS = (r".*pred_proj\.net\.0\.weight",)
 
@@ -58,12 +59,10 @@ class Config(FamilyConfig):
         planner: `std` null takes the original's deviation of 1 in z-scored actions.
     """
 
-    step_s: float = Field(default=0.5, gt=0)
-    action: ActionSpec = ActionSpec(
-        names=["dx", "dy"], units=["100 px", "100 px"], block=5, low=[-1, -1], high=[1, 1], delta=True, frame="image"
-    )
-    action_mean: list[float] | None = Field(default=[-0.0087, 0.0068])
-    action_std: list[float] | None = Field(default=[0.2019, 0.2002])
+    step_s: float = Field(default=PUSHT["step_s"], gt=0)
+    action: ActionSpec = PUSHT["action"]
+    action_mean: list[float] | None = Field(default=PUSHT["action_mean"])
+    action_std: list[float] | None = Field(default=PUSHT["action_std"])
     image_size: int = Field(default=224, ge=1)
     patch_size: int = Field(default=14, ge=1)
     encoder_dim: int = Field(default=192, ge=1)
@@ -196,7 +195,7 @@ def build(state: State, config: Config) -> Parts:
     Raises:
         BundleError: a key that is missing, unknown or of another shape, named with both shapes.
     """
-    whole, size = Whole(config), config.image_size
+    whole, size, several = Whole(config), config.image_size, config.context > 1
     fill(
         whole, under(state, "state_dict.model.", "model.", "state_dict.", ""), "lewm", _renamed, (r".*batches_tracked",)
     )
@@ -205,7 +204,13 @@ def build(state: State, config: Config) -> Parts:
         config.model_copy(update={"planner": _planner(config)}),
         camera={**CAMERAS["lewm"], "width": size, "height": size, "resize_to": size},
         state=[StateTensor(name="latent", kind="vector", shape=(config.latent,))],
-        predictor=PredictorSpec(causal=True, max_context=config.context, sliding=True, output="sequence"),
+        predictor=PredictorSpec(
+            causal=True,
+            max_context=config.context,
+            sliding=True,
+            output="sequence",
+            cache=cache_spec(config.depth, config.heads, config.head_dim, config.latent) if several else None,
+        ),
         timing=Timing(
             step_s=config.step_s,
             frame_skip=config.action.block,
@@ -214,7 +219,9 @@ def build(state: State, config: Config) -> Parts:
             warm_up="grow",
         ),
     )
-    return Parts(Encoder(whole).eval(), Predictor(whole, config).eval(), manifest)
+    predictor = Predictor(whole, config).eval()
+    stepwise = incremental(predictor.standardise, whole.action_encoder, whole.predictor, whole.pred_proj)
+    return Parts(Encoder(whole).eval(), predictor, manifest, incremental=stepwise if several else None)
 
 
 def _planner(config: Config) -> PlannerDefaults:

@@ -62,10 +62,12 @@ class CausalAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         steps = x.shape[1]
-        q, k, v = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.to_qkv(self.norm(x)).chunk(3, -1)
-        )
-        return self.to_out(attend(q, k, v, self.mask[:steps, :steps]).transpose(1, 2).flatten(2))
+        return self.attended(*self.to_qkv(self.norm(x)).chunk(3, -1), self.mask[:steps, :steps])
+
+    def attended(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        """Queries `[B, N, W]`, keys, values `[B, T, W]` → `[B, N, D]`; `mask` `[N, T]` is true where one may look."""
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
+        return self.to_out(attend(q, k, v, mask).transpose(1, 2).flatten(2))
 
 
 class ConditionalBlock(nn.Module):

@@ -102,7 +102,7 @@ def to_int8(source: Path, target: Path, calibration: Inputs | None = None) -> No
             quantize_static(
                 str(prepared),
                 str(made),
-                _reader(calibration),
+                _reader(calibration, source),
                 activation_type=QuantType.QUInt8,
                 # A product's result is what it was accumulated in; of attention, both sides change with the input.
                 extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"], "MatMulConstBOnly": True},
@@ -125,7 +125,7 @@ def _far_values(source: Path, seen: Inputs) -> set[str]:
             CalibrationMethod.MinMax,
             use_external_data_format=bool(external_files(source)),
         )
-        calibrator.collect_data(_reader(seen))
+        calibrator.collect_data(_reader(seen, source))
         ranges = calibrator.compute_data().data
         del calibrator
     return {name for name, found in ranges.items() if np.max(np.abs(found.range_value)) > _FARTHEST}
@@ -160,27 +160,41 @@ def copy_graph(source: Path, target: Path) -> None:
 
 def external_files(graph: Path) -> set[Path]:
     """Files beside a graph in which it keeps weights."""
-    tensors = onnx.load(str(graph), load_external_data=False).graph.initializer
+    tensors = _without_weights(graph).initializer
     return {
         graph.parent / entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"
     }
 
 
+def _without_weights(path: Path) -> onnx.GraphProto:
+    """A graph, what it keeps in other files left there."""
+    return onnx.load(str(path), load_external_data=False).graph
+
+
 def _stacked_products(path: Path) -> list[str]:
     """Names of products with several matrices of weights at once, as an ensemble has them: ONNX Runtime's kernels take
     one scale a column of one matrix."""
-    graph = onnx.load(str(path), load_external_data=False).graph
+    graph = _without_weights(path)
     stacked = {tensor.name for tensor in graph.initializer if len(tensor.dims) > 2}
     return [node.name for node in graph.node if node.op_type == "MatMul" and stacked & set(node.input)]
 
 
-def _reader(inputs: Inputs) -> object:
+def _fixed_batch(source: Path) -> int | None:
+    """Rows that a graph takes, where they are fixed."""
+    sizes = {value.type.tensor_type.shape.dim[0].dim_value for value in _without_weights(source).input}
+    return max(sizes) or None  # what is free counts 0
+
+
+def _reader(inputs: Inputs, source: Path) -> object:
+    """Inputs part by part; of a graph with a fixed batch the last part is filled up with its last row."""
     from onnxruntime.quantization import CalibrationDataReader
+
+    count, fixed = len(next(iter(inputs.values()))), _fixed_batch(source)
+    parts = [np.arange(i, i + (fixed or _ROWS)) for i in range(0, count, fixed or _ROWS)]
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            count = len(next(iter(inputs.values())))
-            self._parts = iter([slice(i, i + _ROWS) for i in range(0, count, _ROWS)])
+            self._parts = iter([np.minimum(part, count - 1) if fixed else part[part < count] for part in parts])
 
         def get_next(self) -> Inputs | None:
             part = next(self._parts, None)

@@ -8,6 +8,7 @@ from typing import Any
 
 from jepa_ros.bundle.loader import sha256
 from jepa_ros.bundle.manifest import MANIFEST_NAME, Manifest, read_manifest
+from jepa_ros.bundle.signatures import derivatives
 from jepa_ros.errors import JepaRosError
 
 
@@ -89,8 +90,14 @@ def _head(manifest: Manifest) -> list[str]:
         f"- Acts: {action}, one action every {timing.step_s:g} s.",
         f"- Latent: {manifest.latent.shape[0]} numbers; the predictor sees the last {manifest.predictor.max_context}.",
         f"- Energy: {energy}; arrival below {manifest.calibration.arrival_energy:.3g}.",
+        *_derivatives(manifest),
         "",
     ]
+
+
+def _derivatives(manifest: Manifest) -> list[str]:
+    files = [f"`{name}`" for name in sorted(derivatives(manifest)) if name in manifest.files]
+    return [f"- Derivatives, for planning by gradients: {', '.join(files)}."] if files else []
 
 
 def _table(rows: dict[str, str]) -> list[str]:

@@ -11,17 +11,51 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jepa_ros.bundle.planning_spec import PlannerDefaults
+from jepa_ros.bundle.manifest import (
+    ActionSpec,
+    Manifest,
+    PlannerDefaults,
+    PredictorSpec,
+    ProprioSpec,
+    StateTensor,
+    Timing,
+)
 from jepa_ros.errors import BundleError
 from jepa_ros_export.checkpoint import fill, under
 from jepa_ros_export.encoders import PatchTokens, load_tokens
-from jepa_ros_export.family import FamilyConfig, State
+from jepa_ros_export.family import FamilyConfig, State, make_manifest
 
 # Of training, and of pictures that the originals draw from tokens; no part of planning.
 UNUSED = ("decoder", "opt", "scaler", "encoder_optimizer", "predictor_optimizer", "decoder_optimizer",
           "action_encoder_optimizer")  # fmt: skip
 
 POSITIONS = 37  # patches along each side of the 518 pixels that DINOv2's published positions are for
+
+
+# The originals' PushT: robot, camera rate, and the mean and deviation of its recordings.
+PUSHT: dict[str, Any] = {
+    "step_s": 0.5,
+    "action": ActionSpec(
+        names=["dx", "dy"], units=["100 px", "100 px"], block=5, low=[-1, -1], high=[1, 1], delta=True, frame="image"
+    ),
+    "action_mean": [-0.0087, 0.0068],
+    "action_std": [0.2019, 0.2002],
+    "proprio": ProprioSpec(names=["x", "y", "vx", "vy"], units=["px", "px", "px/s", "px/s"]),
+    "proprio_mean": [236.6155, 264.5674, -2.93032027, 2.54307914],
+    "proprio_std": [101.1202, 87.0112, 74.84556075, 74.14009094],
+}
+# Of the tiny models: a robot that is told its velocity and measures its own, and an encoder of few parameters.
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "step_s": 0.2,
+    "action": ActionSpec(names=["vx", "wz"], units=["m/s", "rad/s"], block=2, low=[-0.4, -0.9], high=[0.6, 0.9]),
+    "action_mean": [0.1, 0.0],
+    "action_std": [0.25, 0.45],
+    "proprio": ProprioSpec(names=["vx", "vy", "wz"], units=["m/s", "m/s", "rad/s"]),
+    "proprio_mean": [0.1, 0.0, 0.0],
+    "proprio_std": [0.2, 0.1, 0.5],
+    "encoder": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 14},
+}
 
 
 class PointwiseEmbedding(nn.Module):
@@ -82,6 +116,26 @@ def unit_deviation(config: FamilyConfig) -> PlannerDefaults:
         2 * std / (high - low) for std, low, high in zip(stds, action.low, action.high, strict=True) if high > low
     ]
     return config.planner.model_copy(update={"std": sum(shares) / len(shares)}) if shares else config.planner
+
+
+def patch_manifest(
+    family: str, config: Any, camera: Mapping[str, Any], state: list[StateTensor], context: int
+) -> Manifest:
+    """The manifest of a causal predictor of patch tokens, its planner with `unit_deviation`.
+
+    Args:
+        config: of the family; `observed` is how many frames a plan starts from, at most.
+        camera, state: as for `make_manifest`. context: frames that the predictor looks at.
+    """
+    block = config.action.block
+    return make_manifest(
+        family,
+        config.model_copy(update={"planner": unit_deviation(config)}),
+        camera=camera,
+        state=state,
+        predictor=PredictorSpec(causal=True, max_context=context, sliding=True, output="sequence"),
+        timing=Timing(step_s=config.step_s, frame_skip=block, history_max=config.observed, warm_up="grow"),
+    )
 
 
 def load(

@@ -11,9 +11,9 @@ from typing import Literal
 
 import numpy as np
 
-from jepa_ros.bundle.loader import PREDICTOR_VJP, Bundle, load_bundle, sha256, write_manifest
+from jepa_ros.bundle.loader import Bundle, load_bundle, sha256, write_manifest
 from jepa_ros.bundle.manifest import MANIFEST_NAME, Manifest
-from jepa_ros.bundle.signatures import expected_signatures
+from jepa_ros.bundle.signatures import derivatives, expected_signatures
 from jepa_ros.errors import BundleError
 from jepa_ros.golden import golden_cases, relative_error
 from jepa_ros.runtime import Session
@@ -158,8 +158,8 @@ def _lower(
 
 
 def _convert(bundle: Bundle, folder: Path, request: Request, original: OnnxWorldModel, windows: Windows | None) -> None:
-    """Every file of the bundle at its place; graphs converted, but for int8 the predictor's derivative: steps of 1/256
-    are no slopes."""
+    """Every file of the bundle at its place; graphs converted, but for int8 the derivatives: steps of 1/256 are no
+    slopes."""
     graphs = list(expected_signatures(bundle.manifest))
     weights = {file for graph in graphs for file in external_files(bundle.path / graph)}
     values = bundle.golden()
@@ -175,7 +175,7 @@ def _convert(bundle: Bundle, folder: Path, request: Request, original: OnnxWorld
         if name in graphs:
             if request.precision == "fp16":
                 to_fp16(source, target, golden[name])
-            elif name == PREDICTOR_VJP:
+            elif name in derivatives(bundle.manifest):
                 copy_graph(source, target)
             else:
                 to_int8(source, target, calibration.get(name))
@@ -202,7 +202,7 @@ def _errors(bundle: Bundle, folder: Path) -> dict[str, float]:
     found: dict[str, float] = {}
     for case in golden_cases(bundle.manifest):
         session = Session(folder / case.file, providers=_CPU)
-        outputs = session.run(**{part: golden[key] for part, key in case.inputs.items()})
+        outputs = session.run_rows(**{part: golden[key] for part, key in case.inputs.items()})
         found[case.what] = max(relative_error(outputs[part], golden[key]) for part, key in case.outputs.items())
     return found
 

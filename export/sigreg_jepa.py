@@ -6,11 +6,12 @@ The encoder takes uint8 pixels and the predictor SI units already in PyTorch, so
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from jepa_ros.bundle.loader import ENCODER, GOALS, GOLDEN, PREDICTOR, load_bundle, write_manifest
 from jepa_ros.bundle.manifest import (
@@ -28,9 +29,11 @@ from jepa_ros.bundle.manifest import (
 )
 from jepa_ros.errors import BundleError
 from jepa_ros.world_model import OnnxWorldModel
+from jepa_ros_export.added_derivatives import add_derivatives
 from jepa_ros_export.calibration import Distance, Float32, arrival_energy, encode, latent_distance, surprise
 from jepa_ros_export.folder import replacing
 from jepa_ros_export.goals import goal_views
+from jepa_ros_export.graph_form import OPSET, GraphForm
 from jepa_ros_export.graphs import TOLERANCE, check_parity, evaluate, write_graph
 from jepa_ros_export.probes import Probes, image_probes, predictor_probes, value_probes
 from jepa_ros_training.checkpoint import load_average
@@ -56,6 +59,8 @@ class Export:
         name, source, licence: as in the manifest.
         goals: folder of PNG views that become named goals.
         cost: "value" or "latent", what the planner's energy is.
+        form: the graphs' opset and batch.
+        derivative: whether to write the derivatives of predictor and head, for planning by gradients.
     """
 
     checkpoint: Path
@@ -68,6 +73,8 @@ class Export:
     licence: str = "Apache-2.0"
     goals: Path | None = None
     cost: str = "value"
+    form: GraphForm = field(default_factory=GraphForm)
+    derivative: bool = True
 
 
 def export(request: Export, held_out: Runs) -> dict[str, float]:
@@ -85,6 +92,7 @@ def export(request: Export, held_out: Runs) -> dict[str, float]:
         BundleError: a graph differs from PyTorch, there are no goal views where they should be, or `out` holds
             something that is not a bundle.
     """
+    form = request.form.checked()
     model = load_average(request.checkpoint)
     head = load_value(request.value) if request.value is not None else None
     if request.cost == "value" and head is None:
@@ -97,20 +105,35 @@ def export(request: Export, held_out: Runs) -> dict[str, float]:
     views = goal_views(request.goals)
     with replacing(request.out) as partial:
         latents = encode(model, held_out)
-        errors = _write_graphs(model, head, held_out, latents, partial)
+        manifest = form.of(_manifest(request, model, head, held_out, latents))
+        errors, golden = _write_graphs(model, head, held_out, latents, partial, form.opset, manifest.predictor.batch)
+        if request.derivative:
+            heads = {} if head is None else {"value": head}
+            added = add_derivatives(partial, manifest, golden, model.predictor, heads, form.opset, TOLERANCE)
+            manifest, golden, errors = added.manifest, {**golden, **added.golden}, {**errors, **added.errors}
+        np.savez_compressed(partial / GOLDEN, **golden)
         if views:
             (partial / GOALS).mkdir()
         for view in views:
             shutil.copy(view, partial / GOALS / view.name)
-        write_manifest(partial, _manifest(request, model, head, held_out, latents))
-        OnnxWorldModel(load_bundle(partial))
+        write_manifest(partial, manifest)
+        world = OnnxWorldModel(load_bundle(partial))
+        if request.derivative:
+            world.open_derivatives()
     return errors
 
 
 def _write_graphs(
-    model: WorldModel, head: ValueHead | None, runs: Runs, latents: Float32, folder: Path, tolerance: float = TOLERANCE
-) -> dict[str, float]:
-    """Graphs and golden.npz; returns the largest error of each graph."""
+    model: WorldModel,
+    head: ValueHead | None,
+    runs: Runs,
+    latents: Float32,
+    folder: Path,
+    opset: int = OPSET,
+    batch: int | None = None,
+    tolerance: float = TOLERANCE,
+) -> tuple[dict[str, float], dict[str, NDArray[np.generic]]]:
+    """Graphs; returns the largest error of each, and golden values. `batch` is the manifest's."""
     config, rng = model.config, np.random.default_rng(0)
     starts = runs.starts(config.context)
     begin = starts[np.linspace(0, len(starts) - 1, _GOLDEN_BATCH).astype(int)]
@@ -125,7 +148,8 @@ def _write_graphs(
         graphs.append((VALUE, head, value_probes(past[:, -1], latents, rng), "value"))
     golden, errors = {}, {}
     for name, module, probes, output in graphs:
-        write_graph(module, probes.recorded, [output], folder / name)
+        rows = 1 if batch is not None and name == ENCODER else batch
+        write_graph(module, probes.recorded, [output], folder / name, opset, rows)
         kept: dict[str, list[Float32]] = {}
         errors[name] = 0.0
         for what, inputs in probes.groups().items():
@@ -137,8 +161,7 @@ def _write_graphs(
             for part, array in (*((part, tensor.numpy()) for part, tensor in inputs.items()), (output, expected)):
                 kept.setdefault(part, []).append(array[:count])
         golden |= {_golden_name(name, part, output): np.concatenate(arrays) for part, arrays in kept.items()}
-    np.savez_compressed(folder / GOLDEN, **golden)
-    return errors
+    return errors, golden
 
 
 def _golden_name(graph: str, tensor: str, output: str) -> str:

@@ -12,19 +12,14 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import Field, model_validator
-from torch import Tensor
 
 from jepa_ros_export.encoder_family import (
     EncoderConfig,
-    LatentEncoder,
-    block_shapes,
-    build_parts,
-    draw_checkpoint,
-    make_modules,
+    EncoderFamily,
+    common_settings,
+    common_shapes,
     tiny_robot,
 )
-from jepa_ros_export.family import Parts, State
-from jepa_ros_export.own_predictor import OwnPredictor
 
 MARKS = (
     r"^encoder\.(target_)?encoder\.(module\.)?backbone\.patch_embed",
@@ -59,33 +54,10 @@ def tiny() -> Config:
     return Config(**tiny_robot(), image_size=64, hidden_size=24, layers=2, heads=2, mlp_size=32)
 
 
-def modules(config: Config) -> tuple[LatentEncoder, OwnPredictor]:
-    """Encoder and predictor with random weights, to train the predictor with."""
-    return make_modules("vjepa2", _settings(config), config)
-
-
-def random_checkpoint(config: Config) -> dict[str, Tensor]:
-    """`encoder.target_encoder.*` as in the published `vitl.pt`, and `predictor.*`."""
-    return draw_checkpoint(_shapes(config), "encoder.target_encoder.module.backbone.", modules(config)[1])
-
-
-def build(state: State, config: Config) -> Parts:
-    """The modules with these weights.
-
-    Raises:
-        BundleError: a key that is missing, unknown or of another shape, named with both shapes.
-    """
-    return build_parts("vjepa2", _settings(config), _shapes(config), state, config)
-
-
 def _settings(config: Config) -> dict[str, Any]:
     return {
-        "image_size": config.image_size,
-        "patch_size": config.patch_size,
+        **common_settings(config),
         "tubelet_size": config.tubelet,
-        "hidden_size": config.hidden_size,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads,
         # transformers cuts the product to a whole number, from below: half a unit keeps it exact.
         "mlp_ratio": (config.mlp_size + 0.5) / config.hidden_size,
     }
@@ -94,8 +66,9 @@ def _settings(config: Config) -> dict[str, Any]:
 def _shapes(config: Config) -> dict[str, tuple[int, ...]]:
     """Of the encoder's tensors, as the project names them."""
     width = config.hidden_size
-    return {
-        "patch_embed.proj.weight": (width, 3, config.tubelet, config.patch_size, config.patch_size),
-        "patch_embed.proj.bias": (width,),
-        **block_shapes(config),
-    }
+    patches = (width, 3, config.tubelet, config.patch_size, config.patch_size)
+    return {**common_shapes(config), "patch_embed.proj.weight": patches}
+
+
+_FAMILY = EncoderFamily("vjepa2", _settings, _shapes, "encoder.target_encoder.module.backbone.")
+modules, random_checkpoint, build = _FAMILY.modules, _FAMILY.random_checkpoint, _FAMILY.build

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from jepa_ros.bundle.loader import ENCODER, GOLDEN, PREDICTOR, PREDICTOR_VJP, Bundle
 from jepa_ros.bundle.manifest import Manifest
-from jepa_ros.bundle.signatures import expected_signatures
+from jepa_ros.bundle.signatures import PREDICTOR_CONDITION, PREDICTOR_STEP, derivatives, expected_signatures
 from jepa_ros.errors import BundleError, ModelError
 from jepa_ros.runtime import Session
 
@@ -34,7 +34,8 @@ class GoldenCase:
 
 
 def golden_cases(manifest: Manifest) -> list[GoldenCase]:
-    """One for each graph and each head of the bundle; the derivative shares the predictor's inputs."""
+    """One for each graph and each head of the bundle; a derivative shares the inputs of what it is of, and the two
+    graphs of the incremental predictor share the condition."""
     signatures = expected_signatures(manifest)
     alone = len(manifest.state) == 1
     contexts = {tensor.name: "context" if alone else f"context_{tensor.name}" for tensor in manifest.state}
@@ -44,9 +45,20 @@ def golden_cases(manifest: Manifest) -> list[GoldenCase]:
             named = {} if file == ENCODER else contexts
             inputs = {part: named.get(part, part) for part in signatures[file].inputs}
             found.append(GoldenCase(what, file, inputs, {part: part for part in signatures[file].outputs}))
+    for file, what in ((PREDICTOR_CONDITION, "predictor_condition"), (PREDICTOR_STEP, "predictor_step")):
+        if file in signatures:
+            inputs, outputs = (
+                {part: f"step_{part}" for part in parts}
+                for parts in (signatures[file].inputs, signatures[file].outputs)
+            )
+            found.append(GoldenCase(what, file, inputs, outputs))
     for name, head in manifest.heads.items():
         inputs = {part: f"head_{name}_{part}" for part in head.inputs}
         found.append(GoldenCase(f"head {name}", head.file, inputs, {head.output: f"head_{name}_output"}))
+        if head.gradient is not None:
+            inputs = {**inputs, "cotangent": f"head_{name}_cotangent"}
+            outputs = {"grad_latent": f"head_{name}_grad_latent"}
+            found.append(GoldenCase(f"head {name} vjp", head.gradient, inputs, outputs))
     return found
 
 
@@ -77,7 +89,7 @@ def check_golden(bundle: Bundle, sessions: Mapping[str, Session]) -> dict[str, f
         session = sessions[case.file]
         allowed = tolerance(manifest, session.provider, case.file)
         try:
-            found = session.run(**{part: golden[key] for part, key in case.inputs.items()})
+            found = session.run_rows(**{part: golden[key] for part, key in case.inputs.items()})
         except ModelError as error:
             raise BundleError(f"{where} has inputs that a graph does not take ({error})") from error
         for part, key in case.outputs.items():
@@ -96,7 +108,7 @@ def tolerance(manifest: Manifest, provider: str, file: str = PREDICTOR) -> float
     one."""
     given = manifest.calibration.tolerance
     allowed = given.get(f"{provider}:{manifest.precision}", max(given.values(), default=1e-4))
-    return max(allowed, manifest.calibration.derivative_tolerance or 0.0) if file == PREDICTOR_VJP else allowed
+    return max(allowed, manifest.calibration.derivative_tolerance or 0.0) if file in derivatives(manifest) else allowed
 
 
 def relative_error(found: Array, expected: Array) -> float:

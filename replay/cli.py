@@ -60,6 +60,10 @@ def command(
     ] = None,
     robot: Annotated[str, typer.Option(help="name or YAML of the robot whose commands are replayed")] = "go2",
     seed: Annotated[int, typer.Option(help="of the planner's samples")] = 0,
+    planner: Annotated[str, typer.Option(help="planner settings other than the bundle's, as JSON")] = "{}",
+    save_plans: Annotated[
+        bool, typer.Option("--save-plans", help="also write each bag's plans.npz, to train a policy prior on")
+    ] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="bags at a time; default: one a core")] = None,
     engine: Annotated[Engine, typer.Option(help="processes of this machine, or a Ray cluster")] = Engine.local,
     force: Annotated[bool, typer.Option("--force", help="replay also what has a report already")] = False,
@@ -76,7 +80,14 @@ def command(
             raise typer.Exit(_compare(paths, threshold, json_out, console))
         if json_out is not None:
             raise _wrong("--json", "only --compare writes a comparison")
-        settings = ReplaySettings(robot=robot, seed=seed, remaps=_remaps(remap or []), goal=_goal(goal, goal_from))
+        settings = ReplaySettings(
+            robot=robot,
+            seed=seed,
+            remaps=_remaps(remap or []),
+            goal=_goal(goal, goal_from),
+            planner=_planner(planner),
+            save_plans=save_plans,
+        )
         chosen = bundle or default_bundle()
         if not (chosen / MANIFEST_NAME).is_file():
             raise JepaRosError(f"bundle {chosen}: no such folder, or no {MANIFEST_NAME} in it")
@@ -152,6 +163,17 @@ def _goal(goal: str, goal_from: str) -> str:
     if goal_from and MOMENT.fullmatch(goal_from) is None:
         raise _wrong("--goal-from", f"{goal_from!r}: must be a bag and a time in it, as in drive@12.5s")
     return goal_from or goal
+
+
+def _planner(text: str) -> tuple[tuple[str, Any], ...]:
+    """Pairs of a planner setting and its value."""
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise _wrong("--planner", f"{text!r}: not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise _wrong("--planner", f'{text!r}: must be names and values, as in {{"samples": 300}}')
+    return tuple(sorted(found.items()))
 
 
 def _remaps(given: Sequence[str]) -> tuple[tuple[str, str], ...]:

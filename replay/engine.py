@@ -21,6 +21,7 @@ from jepa_ros.bundle.manifest import MANIFEST_NAME
 from jepa_ros.errors import ImageError, ModelError
 from jepa_ros.messages import clock_seconds, horizontal_fov, image_view, seconds
 from jepa_ros.planning.pursuit import GoalPursuit, Lens, Pursued, PursuitSettings
+from jepa_ros.planning.recorded import PlanLog
 from jepa_ros.types import Float32, UInt8
 from jepa_ros_replay.bags import Bag, BagError, BagFault, BagMessage
 from jepa_ros_replay.coverage import Coverage
@@ -44,6 +45,8 @@ class ReplaySettings:
         control_rate: of the shadow's control loop, Hz.
         remaps: (usual topic, topic in the bag).
         goal: a name in the bundle, an image file, `BAG@12.5s`; empty takes the bag's goals, else its last frame.
+        planner: settings other than the manifest's, as pairs of name and value.
+        save_plans: keep the plans whole, as `ReplayResult.recorded_plans`.
     """
 
     robot: str = "go2"
@@ -52,6 +55,8 @@ class ReplaySettings:
     control_rate: float = 100.0
     remaps: tuple[tuple[str, str], ...] = ()
     goal: str = ""
+    planner: tuple[tuple[str, Any], ...] = ()
+    save_plans: bool = False
 
 
 def replay(
@@ -101,7 +106,10 @@ class _Run:
         self, bundle: Bundle, bag: Bag, topics: dict[str, str], goals: list[Goal], settings: ReplaySettings
     ) -> None:
         self._bag, self._goals = bag, goals
-        self._pursuit = GoalPursuit(bundle, PursuitSettings(seed=settings.seed, threads=settings.threads))
+        pursuit = PursuitSettings(seed=settings.seed, threads=settings.threads, planner=settings.planner)
+        self._pursuit = GoalPursuit(bundle, pursuit)
+        self._log = PlanLog.of(bundle) if settings.save_plans else None
+        self._goal_latent: Float32 | None = None
         names = tuple(bundle.manifest.action.names)
         self.result = ReplayResult(
             bag=bag.path,
@@ -164,6 +172,8 @@ class _Run:
                 result.faults.append(BagFault(str(result.bag), None, f"there is no {role} in it: {meaning}"))
         self._coverage.write_to(result)
         result.views = self._views.most_first()
+        if self._log:
+            result.recorded_plans = self._log.plans()
         if "applied_action" in topics:
             result.open_loop = open_loop_error(self._pursuit.model, self._runs)
         if not result.plans:
@@ -176,6 +186,7 @@ class _Run:
             goal = self._goals.pop(0)
             latent = self._pursuit.model.encode_goal(self._pursuit.prepare(goal.image))
             self._pursuit.begin(goal.identity, latent, fresh=not self._planning)
+            self._goal_latent = latent
             if not self._planning:
                 self._runs.append(([], []))
             self._planning = True
@@ -210,6 +221,8 @@ class _Run:
     def _keep(self, found: Pursued, image: UInt8, stamp: float, decode_ms: float) -> None:
         """Write a taken frame down."""
         step, plan = found.step, found.step.plan
+        if self._log is not None and self._goal_latent is not None:
+            self._log.keep(step, self._goal_latent)
         surprise = float("nan") if step.surprise is None else step.surprise
         self.result.plans.append(
             PlanRow(

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from jepa_ros.bundle.loader import sha256
 from jepa_ros.bundle.manifest import MANIFEST_NAME
 from jepa_ros.errors import JepaRosError
+from jepa_ros.planning.recorded import PLANS
 from jepa_ros_replay.annotate import write_annotated
 from jepa_ros_replay.engine import ReplaySettings
 from jepa_ros_replay.goals import MOMENT
@@ -24,7 +25,14 @@ from jepa_ros_replay.report import REPORT, SUMMARY, write_report
 from jepa_ros_replay.result import ReplayResult
 
 ANNOTATED, STATE, TRACEBACK = "annotated.mcap", "replay_state.json", "error.txt"
-_WRITTEN = (STATE, SUMMARY, REPORT, ANNOTATED, TRACEBACK)  # the state first: without it nothing is taken for whole
+_WRITTEN = (
+    STATE,
+    SUMMARY,
+    REPORT,
+    ANNOTATED,
+    PLANS,
+    TRACEBACK,
+)  # the state first: without it nothing is taken for whole
 _SUFFIXES = re.compile(r"(\.(mcap|db3|bag|active|zstd|zst|lz4))+$")
 
 
@@ -114,6 +122,8 @@ def run_job(job: Job, replay: Replay, progress: Callable[[float], None] | None =
         result = replay(job.bag, job.bundle, job.settings, progress)
         write_report(job.folder, result)
         write_annotated(job.folder / ANNOTATED, result)
+        if result.recorded_plans is not None:
+            result.recorded_plans.write(job.folder / PLANS)
         summary = json.loads((job.folder / SUMMARY).read_text(encoding="utf-8"))
         unfinished = job.folder / f"{STATE}.tmp"
         unfinished.write_text(json.dumps(state, indent=1), encoding="utf-8")

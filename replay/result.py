@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from jepa_ros.planning.recorded import RecordedPlans
 from jepa_ros.types import Float32, Float64, UInt8
 from jepa_ros_replay.bags import BagFault
 
@@ -90,6 +91,7 @@ class ReplayResult:
         gaps, faults: silent stretches of topics; what was wrong with the bag.
         images_refused: sentence → count, frames that could not be used.
         goals: (t, sentence) what was driven to from when on.
+        recorded_plans: the plans whole, from where to where; None unless they were asked for and there are some.
     """
 
     bag: Path
@@ -118,6 +120,7 @@ class ReplayResult:
     faults: list[BagFault] = field(default_factory=list)
     images_refused: Counter[str] = field(default_factory=Counter)
     goals: list[tuple[float, str]] = field(default_factory=list)
+    recorded_plans: RecordedPlans | None = None
 
     @property
     def plan_sha256(self) -> str:

@@ -15,6 +15,7 @@ from jepa_ros.bundle.loader import load_bundle
 from jepa_ros.errors import JepaRosError
 from jepa_ros.planning.factory import make_planner
 from jepa_ros.planning.mpc import LatentMPC
+from jepa_ros.planning.recorded import PlanLog
 from jepa_ros.types import Float64, UInt8
 from jepa_ros.vision import Preprocessor
 from jepa_ros.world_model import OnnxWorldModel
@@ -75,15 +76,16 @@ class PlannerProcess:
         bundle: folder of the bundle.
         seed: of the planner's samples.
         overrides: planner settings other than the manifest's.
+        plans: folder to write each episode's plans to, as `plans_00000.npz`; None keeps none.
 
     Raises:
         JepaRosError: the bundle or the planner refused, with their sentence.
     """
 
-    def __init__(self, bundle: Path, seed: int, overrides: dict[str, Any]) -> None:
+    def __init__(self, bundle: Path, seed: int, overrides: dict[str, Any], plans: Path | None = None) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, bundle, seed, overrides), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, bundle, seed, overrides, plans), daemon=True)
         self._process.start()
         theirs.close()
         self.plan_ms: list[float] = []
@@ -123,8 +125,10 @@ class PlannerProcess:
         return answer
 
 
-def _serve(pipe: Connection, bundle_path: Path, seed: int, overrides: dict[str, Any]) -> None:
+def _serve(pipe: Connection, bundle_path: Path, seed: int, overrides: dict[str, Any], plans: Path | None) -> None:
     """The planner's process: images in, actions out."""
+    log: PlanLog | None = None
+    number = 0
     try:
         bundle = load_bundle(bundle_path)
         model = OnnxWorldModel(bundle)
@@ -135,18 +139,29 @@ def _serve(pipe: Connection, bundle_path: Path, seed: int, overrides: dict[str, 
         while True:
             episode, image = pipe.recv()
             if episode is not None:
+                _write_plans(log, plans, number)
+                log, number = PlanLog.of(bundle) if plans else None, episode
                 planner = make_planner(bundle.manifest, model, overrides, seed=seed * 100_003 + episode)
                 mpc = LatentMPC(model, planner, bundle.manifest, delay_steps=1)
-                mpc.set_goal(model.encode_goal(prepare(image)))
+                goal = model.encode_goal(prepare(image))
+                mpc.set_goal(goal)
                 sent, committed = None, np.zeros_like(committed)
                 pipe.send(None)
                 continue
             step = mpc.step(prepare(image), None if sent is None else sent.astype(np.float32))
+            if log is not None:
+                log.keep(step, goal)
             usable = step.plan is not None and step.plan.feasible
             following = step.plan.actions[0].astype(np.float64) if usable else np.zeros_like(committed)
             sent, committed = committed, following
             pipe.send((committed, step.plan_ms + step.encode_ms, step.energy_now or 0.0))
     except EOFError:
-        return
+        _write_plans(log, plans, number)
     except JepaRosError as error:
         pipe.send(error)
+
+
+def _write_plans(log: PlanLog | None, folder: Path | None, episode: int) -> None:
+    """Write what was kept of an episode, if something was."""
+    if log and folder is not None:
+        log.plans().write(folder / f"plans_{episode:05d}.npz")

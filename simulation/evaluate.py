@@ -56,6 +56,7 @@ class Job:
     seed: int
     bundle: Path
     overrides: dict[str, Any]
+    plans: Path | None = None
 
 
 def run_episode(walker: Walker, controller: Controller, task: Task, number: int) -> dict[str, Any]:
@@ -101,7 +102,7 @@ def _run(job: Job) -> list[dict[str, Any]]:
     """A job's episodes, in a process of its own."""
     walker = Walker(DogSim(Room(job.room)))
     simple: dict[str, Controller] = {"noop": NoOp(), "random": RandomWalk(job.seed), "oracle": Oracle()}
-    planned = PlannerProcess(job.bundle, job.seed, job.overrides) if job.kind == "world_model" else None
+    planned = PlannerProcess(job.bundle, job.seed, job.overrides, job.plans) if job.kind == "world_model" else None
     rows = []
     with planned or nullcontext():
         controller: Controller = planned or simple[job.kind]
@@ -150,12 +151,14 @@ def evaluate(
     yardsticks: tuple[str, ...],
     overrides: dict[str, Any],
     source: dict[str, Any],
+    plans: Path | None = None,
 ) -> dict[str, Any]:
     """Evaluate the bundle and the yardsticks on the valid ones among `tasks`.
 
     Args:
         source: where the tasks are from; kept in the result beside the manifest's hash and the planner's overrides, so
             that figures can be told to be of this bundle as it is.
+        plans: folder to write each episode's plans to; None keeps none.
 
     Raises:
         JepaRosError: a bundle that is refused; said before the first episode where its manifest cannot be read.
@@ -166,7 +169,10 @@ def evaluate(
     results: dict[str, Any] = {}
     for kind in ("world_model", *yardsticks):
         parts = [valid[i : i + 5] for i in range(0, len(valid), 5)]
-        jobs = [Job(kind, [n for n, _ in part], [t for _, t in part], room, seed, bundle, overrides) for part in parts]
+        jobs = [
+            Job(kind, [n for n, _ in part], [t for _, t in part], room, seed, bundle, overrides, plans)
+            for part in parts
+        ]
         results[kind] = sorted(run_all(jobs, workers, kind), key=lambda row: row["episode"])
     rows = results.pop("world_model")
     plan_ms = [ms for row in rows for ms in row["plan_ms"]]
@@ -218,6 +224,9 @@ def main(
     baselines: Annotated[bool, typer.Option(help="also run noop, random and oracle")] = True,
     workers: Annotated[int, typer.Option(min=1, help="episodes at a time")] = 2,
     planner: Annotated[str, typer.Option(help="planner settings other than the bundle's, as JSON")] = "{}",
+    save_plans: Annotated[
+        Path | None, typer.Option(help="folder to write each episode's plans to, to train a policy prior on")
+    ] = None,
 ) -> None:
     """Evaluate a bundle on reaching tasks in the simulator, beside no-op, random and ground-truth controllers."""
     console = Console()
@@ -242,6 +251,7 @@ def main(
             yardsticks=chosen,
             overrides=json.loads(planner),
             source=source,
+            plans=save_plans,
         )
     except (JepaRosError, json.JSONDecodeError) as error:
         console.print(f"[red]evaluate: {error}[/red]")

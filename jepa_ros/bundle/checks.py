@@ -9,7 +9,7 @@ from pathlib import Path
 from jepa_ros.bundle.loader import Bundle, load_bundle
 from jepa_ros.errors import BundleError, PlanningError
 from jepa_ros.golden import check_golden, golden_cases, tolerance
-from jepa_ros.planning.factory import PLANNERS, make_planner
+from jepa_ros.planning.factory import make_planner, planners_of
 from jepa_ros.planning.mpc import LatentMPC
 from jepa_ros.planning.pursuit import refuse_what_a_robot_has_not
 from jepa_ros.protocols import WorldModel
@@ -74,14 +74,15 @@ def check_plannable(bundle: Bundle, model: WorldModel) -> str:
     """
     manifest = bundle.manifest
     name = manifest.planner.name
-    available = name in PLANNERS
+    others = planners_of(manifest)
+    available = name in others
     try:
         planner = make_planner(manifest, model, {} if available else {"name": "cem"})
         LatentMPC(model, planner, manifest)
     except PlanningError as error:
         raise BundleError(f"bundle {bundle.path}: nothing can plan with it: {error}") from error
     config = planner.config
-    asked = name if available else f"{name} is not available, another must be asked for ({', '.join(PLANNERS)}):"
+    asked = name if available else f"{name} is not available, another must be asked for ({', '.join(others)}):"
     return f"{asked} plans {config.horizon} steps with {config.samples} samples"
 
 

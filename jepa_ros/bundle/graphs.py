@@ -20,16 +20,17 @@ _TYPES[onnx.TensorProto.FLOAT] = "float32"  # ONNX says "float"
 
 @dataclass(frozen=True)
 class TensorType:
-    """An input's or output's element type, as NumPy names it, and shape, None where a size is free."""
+    """An input's or output's element type, as NumPy names it, and shape, None where a size is free; the batch first."""
 
     element: str
     shape: list[int | None]
 
     def fits(self, other: TensorType) -> bool:
-        """Whether the elements are the same, and the shapes wherever both say one."""
+        """Whether the elements and the batch, fixed or free, are the same, and the shapes wherever both say one."""
         return (
             self.element == other.element
             and len(self.shape) == len(other.shape)
+            and self.shape[:1] == other.shape[:1]
             and all(a is None or b is None or a == b for a, b in zip(self.shape, other.shape, strict=True))
         )
 

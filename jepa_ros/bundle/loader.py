@@ -14,14 +14,22 @@ from numpy.typing import NDArray
 from jepa_ros.arrays import read_arrays
 from jepa_ros.bundle.graphs import read_signature
 from jepa_ros.bundle.manifest import MANIFEST_NAME, Manifest, read_manifest
-from jepa_ros.bundle.signatures import ENCODER, PREDICTOR, PREDICTOR_VJP, expected_signatures
+from jepa_ros.bundle.signatures import (
+    ENCODER,
+    PREDICTOR,
+    PREDICTOR_CONDITION,
+    PREDICTOR_STEP,
+    PREDICTOR_VJP,
+    expected_signatures,
+)
 from jepa_ros.errors import BundleError, JepaRosError
 from jepa_ros.types import UInt8
 
 GOLDEN, GOALS = "golden.npz", "goals"
 
 __all__ = [
-    "ENCODER", "GOALS", "GOLDEN", "PREDICTOR", "PREDICTOR_VJP", "Bundle", "load_bundle", "sha256", "write_manifest",
+    "ENCODER", "GOALS", "GOLDEN", "PREDICTOR", "PREDICTOR_CONDITION", "PREDICTOR_STEP", "PREDICTOR_VJP", "Bundle",
+    "load_bundle", "sha256", "write_manifest",
 ]  # fmt: skip
 
 
@@ -108,7 +116,7 @@ def load_bundle(path: str | Path) -> Bundle:
             raise BundleError(
                 f"bundle {folder}: {name} does not have the sha256 that the manifest names; it was changed or damaged"
             )
-    for name in (ENCODER, PREDICTOR, GOLDEN, *(head.file for head in manifest.heads.values())):
+    for name in (GOLDEN, *expected_signatures(manifest)):
         if name not in manifest.files:
             raise BundleError(f"bundle {folder}: the manifest lists no {name}")
     bundle = Bundle(folder, manifest)

@@ -29,6 +29,7 @@ from jepa_ros.bundle.planning_spec import (
     Head,
     HeadName,
     PlannerDefaults,
+    check_gradients,
     check_inside,
     check_sources,
 )
@@ -80,6 +81,9 @@ class Manifest(Strict):
         if not any(state.role == "latent" for state in self.state):
             raise ValueError("state: one tensor at least must have the role latent")
         check_sources(self.cost, self.state, self.heads)
+        check_gradients(self.heads)
+        if self.predictor.cache is not None and [state.kind for state in self.state] != ["vector"]:
+            raise ValueError("predictor.cache: is for a state of one vector")
         if self.timing.history_max > self.predictor.max_context:
             raise ValueError("timing.history_max must not be above predictor.max_context")
         return self

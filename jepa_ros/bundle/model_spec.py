@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 # Names that graphs and golden.npz have for something else.
 _TAKEN = ("action", "image", "measured", "goal", "noise", "next", "context")
-_TAKEN_PREFIXES = ("next_", "context_", "head_", "cotangent_", "grad_")
+_TAKEN_PREFIXES = ("next_", "context_", "head_", "cotangent_", "grad_", "step_")
 
 
 class Strict(BaseModel):
@@ -180,6 +180,20 @@ class ActionSpec(Strict):
         return self
 
 
+class CacheSpec(Strict):
+    """What a causal predictor keeps of steps that it has seen, so that only new ones are computed: two graphs beside
+    it, `predictor_condition.onnx` and `predictor_step.onnx` (see `signatures`).
+
+    Attributes:
+        layers: that keep keys and values. width: W of either, all heads together.
+        condition: C, values that a step's action is made into.
+    """
+
+    layers: int = Field(ge=1)
+    width: int = Field(ge=1)
+    condition: int = Field(ge=1)
+
+
 class PredictorSpec(Strict):
     """How the predictor takes its context of `max_context` model steps.
 
@@ -190,15 +204,22 @@ class PredictorSpec(Strict):
         output: `last`: it gives the state after the context, `[B, …]`; a shorter history is padded in front, by its
             oldest latent at rest. `sequence`: it gives the state after each step, `[B, T, …]`; it must be causal, and
             a shorter history is padded behind and read at its last step, so it is as if T were that short.
+        batch: rows B that predictor, derivative and heads take, no more and no fewer, beside an encoder that takes one
+            image; None where every graph takes any number.
+        cache: of the incremental predictor; None where there is none. It needs `output` sequence and a free batch.
     """
 
     causal: bool = False
     max_context: int = Field(ge=1)
     sliding: bool = True
     output: Literal["last", "sequence"] = "last"
+    batch: int | None = Field(default=None, ge=1)
+    cache: CacheSpec | None = None
 
     @model_validator(mode="after")
     def _a_sequence_is_causal(self) -> PredictorSpec:
         if self.output == "sequence" and not self.causal:
             raise ValueError("output sequence needs causal: true; padding would be seen otherwise")
+        if self.cache is not None and (self.output != "sequence" or self.batch is not None):
+            raise ValueError("cache needs output sequence and a batch that is free")
         return self

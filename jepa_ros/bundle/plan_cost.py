@@ -39,7 +39,7 @@ class PlanCost:
     Attributes:
         samples, iterations, horizon: as the manifest sets the planner, else the planner's own defaults.
         uses: the graphs that run.
-        rows: samples that the predictor runs on at once; a plan with more runs it in parts.
+        rows: that the predictor runs on at once; a plan with more samples runs it in parts.
         buffer_bytes: float32 buffers of the predictor's inputs and outputs, for these rows and for those of a smaller
             last part; of the predicted state `[B, H, …]`; of its difference from the goal, where a cost term has one.
         activation_bytes: an estimate, mostly from above, of what the predictor takes besides while it runs on `rows`.
@@ -73,10 +73,11 @@ def plan_cost(bundle: Bundle) -> PlanCost:
     """Count one plan.
 
     - The encoder runs once, the predictor on every sample in each step of the horizon, in every iteration. A planner
-      that follows gradients runs the predictor's derivative as often.
+      that follows gradients runs the predictor's derivative as often; `hybrid` does so on the elites, in its descents.
     - A value head that a cost term names judges every predicted step in every iteration, or the last ones alone where
-      no term asks for more.
+      no term asks for more; its derivative runs as often in a descent.
     - A policy proposes its samples step by step once a plan; the predictor rolls them out anew for each step.
+    - Graphs of a fixed batch run on all of it, as often as their rows fill it in whole or in part.
 
     What a node does besides is of batch 1 and left out: the surprise, the steps that delay compensation rolls forward,
     the goal's latent.
@@ -88,28 +89,45 @@ def plan_cost(bundle: Bundle) -> PlanCost:
     manifest = bundle.manifest
     settings = planner_settings(manifest)
     samples, iterations, horizon = settings.samples, settings.iterations, settings.horizon
-    runs = [(ENCODER, 1, 1), (PREDICTOR, samples, iterations * horizon)]
-    if manifest.planner.name == "gradient" and PREDICTOR_VJP in manifest.files:
-        runs.append((PREDICTOR_VJP, samples, iterations * horizon))
+    runs = [(ENCODER, 1, 1)]
+    descends = manifest.planner.name in ("gradient", "hybrid") and PREDICTOR_VJP in manifest.files
+    # Rows, iterations of them, and whether these are followed backward.
+    phases = [(samples, iterations, descends and manifest.planner.name == "gradient")]
+    if descends and manifest.planner.name == "hybrid" and settings.descents:
+        phases.append((settings.elites, settings.descents, True))
+    for rows, times, backward in phases:
+        runs.append((PREDICTOR, rows, times * horizon))
+        runs += [(PREDICTOR_VJP, rows, times * horizon)] if backward else []
     for name, head in manifest.heads.items():
         steps = {term.steps for term in manifest.cost if term.source == f"head:{name}"}
-        if steps:
-            runs.append((head.file, samples if steps == {"last"} else samples * horizon, iterations))
+        for rows, times, backward in phases if steps else []:
+            judged = rows if steps == {"last"} else rows * horizon
+            runs.append((head.file, judged, times))
+            runs += [(head.gradient, judged, times)] if backward and head.gradient else []
         if head.kind == "policy" and settings.policy_samples:
             runs.append((head.file, settings.policy_samples, horizon))
             runs.append((PREDICTOR, settings.policy_samples, horizon * (horizon - 1) // 2))
     uses = tuple(
         GraphUse(file, batch, calls, graph_cost(bundle.path / file, _shapes(bundle, file, batch)))
-        for file, batch, calls in runs
+        for file, batch, calls in (_in_parts(*run, manifest.predictor.batch) for run in runs)
     )
     layout = StateLayout(manifest.state)
-    rows = min(most_rows(manifest, layout), samples)
+    fixed = manifest.predictor.batch
+    rows = fixed or min(most_rows(manifest, layout), samples)
     inputs = sum(math.prod(shape) for shape in _shapes(bundle, PREDICTOR, 1).values())
     outputs = layout.size * (manifest.predictor.max_context if manifest.predictor.output == "sequence" else 1)
-    parts = (rows + samples % rows) * (inputs + outputs)
+    parts = (rows + (0 if fixed else samples % rows)) * (inputs + outputs)
     floats = parts + samples * (horizon * layout.size + _differences(manifest, layout, horizon))
     activations = rows * activation_bytes(manifest, layout)
     return PlanCost(samples, iterations, horizon, uses, rows, _FLOAT * floats, activations)
+
+
+def _in_parts(file: str, batch: int, calls: int, fixed: int | None) -> tuple[str, int, int]:
+    """The same run on graphs of a fixed batch: in parts of it, the last one filled up. The encoder's batch is one
+    already."""
+    if fixed is None or file == ENCODER:
+        return file, batch, calls
+    return file, fixed, calls * -(-batch // fixed)
 
 
 def _differences(manifest: Manifest, layout: StateLayout, horizon: int) -> int:

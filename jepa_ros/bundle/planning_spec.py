@@ -31,9 +31,11 @@ class Head(Strict):
 
     Attributes:
         file: of the graph, inside the bundle's folder.
-        inputs: `latent` `[B, …]`, the first latent tensor; for a value also `goal` `[B, …]`, the same of the goal; for
-            a policy also `noise` `[B, A]`, standard normal, of which zeros give its mean.
+        inputs: `latent` `[B, …]`, the first latent tensor; where it judges or acts by a goal also `goal` `[B, …]`, the
+            same of the goal; for a policy also `noise` `[B, A]`, standard normal, of which zeros give its mean.
         output: name of what it gives: a `value` `[B]`, or a `policy`'s actions `[B, A]`, in the manifest's units.
+        gradient: file, inside the bundle's folder, of a value's vector-Jacobian product by the latent: its inputs are
+            the head's and `cotangent` `[B]`, its output `grad_latent` `[B, …]`. None where there is none.
     """
 
     # ONNX Runtime chooses its parser by the ending: only this one is read as what the loader has checked.
@@ -41,17 +43,19 @@ class Head(Strict):
     inputs: list[Literal["latent", "goal", "noise"]] = Field(min_length=1)
     output: str
     kind: Literal["value", "policy"] = "value"
+    gradient: str | None = Field(default=None, pattern=r"\.onnx$")
 
-    @field_validator("file")
+    @field_validator("file", "gradient")
     @classmethod
-    def _stays_inside(cls, file: str) -> str:
-        return check_inside(file)
+    def _stays_inside(cls, file: str | None) -> str | None:
+        return None if file is None else check_inside(file)
 
     @model_validator(mode="after")
     def _inputs_are_of_its_kind(self) -> Head:
-        wrong = "noise" if self.kind == "value" else "goal"
-        if wrong in self.inputs:
-            raise ValueError(f"a {self.kind} head takes no {wrong}")
+        if self.kind == "value" and "noise" in self.inputs:
+            raise ValueError("a value head takes no noise")
+        if self.gradient is not None and self.kind != "value":
+            raise ValueError(f"a {self.kind} head has no gradient")
         return self
 
 
@@ -78,10 +82,10 @@ class CostTerm(Strict):
 class PlannerDefaults(Strict):
     """What the planner of this bundle is set to where nobody says otherwise; None leaves it to the planner.
 
-    `policy_samples`: plans that the bundle's policy head proposes.
+    `policy_samples`: plans that the bundle's policy head proposes. What the others mean, `PlannerConfig` says.
     """
 
-    name: Literal["cem", "icem", "mppi", "gradient"] = "cem"
+    name: Literal["cem", "icem", "mppi", "gradient", "hybrid"] = "cem"
     samples: int | None = Field(default=None, ge=1)
     iterations: int | None = Field(default=None, ge=1)
     elites: int | None = Field(default=None, ge=1)
@@ -92,6 +96,13 @@ class PlannerDefaults(Strict):
     momentum: float | None = Field(default=None, ge=0, lt=1)
     temperature: float | None = Field(default=None, gt=0)
     policy_samples: int | None = Field(default=None, ge=1)
+    convergence: float | None = Field(default=None, ge=0)
+    patience: int | None = Field(default=None, ge=1)
+    beta: float | None = Field(default=None, ge=0)
+    keep: float | None = Field(default=None, ge=0, le=1)
+    learning_rate: float | None = Field(default=None, gt=0)
+    optimizer: Literal["adam", "sgd"] | None = None
+    descents: int | None = Field(default=None, ge=0)
 
 
 class Calibration(Strict):
@@ -100,8 +111,8 @@ class Calibration(Strict):
     `measured_on`: whether these energies come from recordings; `random` ones say nothing of a robot.
     `precision_error`: of each graph of a bundle below fp32, the largest relative error against the original model's
     outputs in golden.npz, on the CPU that converted it; `tolerance` has a margin over the worst of them.
-    `derivative_tolerance`: of predictor_vjp.onnx where it is wider than `tolerance`: gradients through steep weights
-    cannot be computed more exactly in fp32.
+    `derivative_tolerance`: of predictor_vjp.onnx and of heads' gradients where it is wider than `tolerance`: gradients
+    through steep weights cannot be computed more exactly in fp32.
     """
 
     arrival_energy: float = Field(gt=0)
@@ -111,6 +122,19 @@ class Calibration(Strict):
     precision_error: dict[str, float] = Field(default={})
     derivative_tolerance: float | None = Field(default=None, gt=0)
     measured_on: Literal["recordings", "random"] = "recordings"
+
+
+def check_gradients(heads: Mapping[str, Head]) -> None:
+    """That each gradient is a graph of its own: what it takes would else be asked of the graph it shares.
+
+    Raises:
+        ValueError: naming the file.
+    """
+    others = {head.file for head in heads.values()}
+    for name, head in heads.items():
+        if head.gradient in others:
+            raise ValueError(f"heads: the gradient of {name} needs a file of its own, not {head.gradient}")
+        others |= {head.gradient} if head.gradient else set()
 
 
 def check_sources(terms: Sequence[CostTerm], state: Sequence[StateTensor], heads: Mapping[str, Head]) -> None:

@@ -57,7 +57,7 @@ class PlannerConfig:
     keep: float = 0.3
     learning_rate: float = 0.1
     optimizer: Optimizer = "adam"
-    descents: int = 2
+    descents: int = 4
 
     def __post_init__(self) -> None:
         if self.optimizer not in get_args(Optimizer):

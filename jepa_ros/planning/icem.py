@@ -27,8 +27,8 @@ def colouring(knots: int, beta: float) -> Float32:
 
     It filters in the frequency domain as Timmer & König, On Generating Power Law Noise (1995), do; the mean, of which
     the power would be infinite, has that of the lowest frequency. M is symmetric and circulant: noise at the last knot
-    is as near to the first as to the one before. beta 0 gives the identity, and so
-    do fewer than three knots: white noise.
+    is as near to the first as to the one before. beta 0 gives the identity, and so do fewer than three knots: white
+    noise.
     """
     frequency = np.fft.rfftfreq(knots)
     frequency[0] = frequency[1] if knots > 1 else 1.0

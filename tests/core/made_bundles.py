@@ -89,10 +89,14 @@ class Made:
                 window, acts = [window[0]] * missing + window, [np.zeros(self.actions)] * missing + acts
             weights = self.times[len(window) - 1 if self.output == "sequence" else 0]
             rows = [np.concatenate([self._read(x), a]) for x, a in zip(window, acts, strict=True)]
-            read = sum(weight * row for weight, row in zip(weights, rows, strict=False))
+            read = self._bent(sum(weight * row for weight, row in zip(weights, rows, strict=False)))
             seen.append(np.concatenate([read @ self.step[t.name] for t in self.state]))
             found.append(seen[-1])
         return np.stack(found)
+
+    def _bent(self, read):
+        """What is done to the weighed positions; see `curved_bundles`."""
+        return read
 
     def _read(self, latent):
         """What the predictor takes of `[D]`."""

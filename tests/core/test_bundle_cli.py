@@ -64,7 +64,7 @@ def test_check_refuses_what_nothing_can_plan_with(tiny_bundle, block, change, sa
     [
         ("action", {"delta": True}, "action.delta is true"),
         ("action", {"units": ["km/h", "m/s", "rad/s"]}, "action.units: vx is in km/h"),
-        ("planner", {"name": "icem"}, "planner.name is icem, which is not available; set one of cem, mppi"),
+        ("planner", {"name": "hybrid"}, "planner.name is hybrid, which is not available: it needs predictor_vjp.onnx"),
     ],
 )
 def test_check_says_what_no_robot_can_run(tiny_bundle, block, change, says):
@@ -77,7 +77,7 @@ def test_check_says_what_no_robot_can_run(tiny_bundle, block, change, says):
 def test_check_says_that_a_planner_is_not_available(tiny_bundle):
     planner = read_manifest(tiny_bundle).planner.model_copy(update={"name": "gradient"})
     _, text = invoke("check", rehashed(tiny_bundle, planner=planner))
-    assert "ok planner: gradient is not available, another must be asked for (cem, mppi): plans 4 steps" in text
+    assert "ok planner: gradient is not available, another must be asked for (cem, mppi, icem): plans 4 steps" in text
 
 
 def test_check_tells_the_error_that_it_measured(tiny_bundle):

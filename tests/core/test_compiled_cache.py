@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 import numpy as np
 import onnx
@@ -78,6 +79,17 @@ def test_a_folder_that_cannot_be_written_is_no_obstacle(tmp_path, caplog):
         path = PlanCache(tmp_path / "file" / "plans").get("a", make)
     assert onnx.load(str(path)).graph.name == "plan"
     assert "cannot be written" in caplog.text
+
+
+def test_only_the_last_that_were_asked_for_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "_ENTRIES", 3)
+    make, kept = Counting(), PlanCache(tmp_path)
+    for age, key in enumerate("abc"):
+        os.utime(kept.get(key, make).parent, (age, age))
+    kept.get("a", make)
+    kept.get("d", make)
+    assert make.made == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "c", "d"]
 
 
 def test_large_weights_lie_beside_the_graph_and_are_watched(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jepa_ros.errors import PlanningError
-from jepa_ros.guardrails import ActionMagnitude, Penalty, Sum
+from jepa_ros.guardrails import ActionMagnitude, KeepAway, Penalty, Sum
 from jepa_ros.planning.config import PlannerConfig
 from jepa_ros.planning.cost import GoalObjective
 from jepa_ros.planning.descent import Descent
@@ -17,7 +17,7 @@ from jepa_ros.planning.hybrid import Hybrid
 from .curved_bundles import Curved
 from .linear_world import LinearWorld, problem, term
 from .made_bundles import Made
-from .sloping_world import SlopingWorld
+from .sloping_world import SlopingWorld, slopes
 
 TERMS = (term(reduction="sum", steps="last"),)
 
@@ -73,25 +73,78 @@ def test_an_action_that_is_fixed_stays():
     assert (found[..., 0] > 0).all()
 
 
-def test_a_row_whose_gradient_is_not_finite_does_not_move_and_learns_nothing():
-    """Its energy is a number, so it is a plan like any; the next step finds it where it was."""
+# Adam's fourth step, of which the three before were none: 0.1 (0.1 / (1 − 0.9⁴)) / √(0.001 / (1 − 0.999⁴)).
+@pytest.mark.parametrize(("optimizer", "step"), [("adam", 0.0581), ("sgd", 0.1 * 2 * 0.2)])
+def test_a_row_whose_gradient_is_not_finite_does_not_move_and_learns_nothing(optimizer, step):
+    """Its energy is a number, so it is a plan like any; when the gradient is one too, it moves as if for the first
+    time."""
 
     class Broken(SlopingWorld):
+        wrong = 0.0
+
         def pullback(self, latents, past_actions, actions, predicted, cotangent):
             found = super().pullback(latents, past_actions, actions, predicted, cotangent)
-            found[1, 0, 1] = self.wrong
+            found[1, 0, 1] += self.wrong
             return found
 
     world = Broken()
-    descent, found = Descent(world, PlannerConfig(), "gradient"), np.full((3, 2, 2), 0.25, np.float32)
+    descent, found = (
+        Descent(world, PlannerConfig(optimizer=optimizer), "gradient"),
+        np.full((3, 2, 2), 0.25, np.float32),
+    )
     descent.begin(found)
-    for world.wrong in (np.nan, np.inf, 1e30):
+    for world.wrong in (np.nan, np.inf, -np.inf):
         descent.step(task(horizon=2), found, led(world, found))
-        if np.isfinite(world.wrong):
-            break
         np.testing.assert_array_equal(found[1], 0.25)
-    assert np.abs(found[[0, 2]] - 0.25).min() > 0
-    assert np.isfinite(found).all()
+    world.wrong = 0.0
+    descent.step(task(horizon=2), found, led(world, found))
+    assert np.abs(found - 0.25).min() > 0.01
+    np.testing.assert_allclose(found[1, :, 0], 0.25 - step, atol=1e-4)
+
+
+def test_the_slope_of_what_actions_cost_and_of_what_they_lead_to():
+    wish = Sum(
+        [goal(1, -1), Penalty(ActionMagnitude(0.1), 2.0), Penalty(KeepAway(np.ones((1, 2), np.float32), 9.0), 0.5)]
+    )
+    actions = np.random.default_rng(0).uniform(-1, 1, (4, 3, 2))
+    world = SlopingWorld()
+    descent = Descent(world, PlannerConfig(), "gradient")
+    found = descent.slope(task(wish, 3), actions.astype(np.float32), led(world, actions.astype(np.float32)))
+    expected = slopes(lambda values: wish(np.cumsum(values, axis=1), values), actions, 0.01)
+    np.testing.assert_allclose(found, expected, atol=5e-3)
+
+
+def test_to_begin_is_to_forget():
+    world, steps = SlopingWorld(), []
+    descent = Descent(world, PlannerConfig(), "gradient")
+    for _ in range(2):
+        found = np.full((2, 2, 2), 0.5, np.float32)
+        descent.begin(found)
+        for _ in range(3):
+            descent.step(task(horizon=2), found, led(world, found))
+        steps.append(found)
+    np.testing.assert_array_equal(*steps)
+
+
+def test_the_last_iteration_has_a_pace_of_its_own():
+    """0.2 s to score and 0.8 s to step: a third iteration, which only scores, fits into 2.25 s."""
+
+    class Timed(SlopingWorld):
+        now = 0.0
+
+        def pullback(self, *given):
+            self.now += 0.8
+            return super().pullback(*given)
+
+        def rollout(self, *given):
+            self.now += 0.2
+            return super().rollout(*given)
+
+    world = Timed()
+    planner = GradientPlanner(world, PlannerConfig(iterations=3, horizon=1), clock=lambda: world.now)
+    planner.plan(task())
+    until = world.now + 2.25
+    assert planner.plan(task(), lambda: until - world.now).iterations == 3
 
 
 def test_penalties_on_actions_alone_need_no_model():

@@ -82,7 +82,8 @@ def test_a_small_step_against_the_gradient_lowers_the_violation(name, seed, size
 
 
 def test_what_is_kept_has_no_slope():
-    latents, actions = np.zeros((2, 3, 3), np.float32), np.zeros((2, 3, 2), np.float32)
+    latents, actions = np.full((2, 3, 3), 0.1, np.float32), np.full((2, 3, 2), 0.05, np.float32)
+    actions[:, 1] = 0.01
     for guardrail in (ActionMagnitude(0.1), ActionChange(0.1), KeepAway(10 + AVOID, 1.0), HeadLimit(WORLD, "v", -1, 1)):
         for part in guardrail.gradient(latents, actions):
             assert not part.any()

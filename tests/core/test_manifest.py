@@ -80,6 +80,52 @@ def test_a_field_that_does_not_fit_is_named(tmp_path, change, says):
     assert "\n" not in str(caught.value)
 
 
+CACHE = {"layers": 2, "width": 12, "condition": 96}
+CAUSAL = {"max_context": 3, "causal": True, "output": "sequence"}
+
+
+def with_a_second_head(**fields):
+    return lambda m: m["heads"].update(second={**m["heads"]["value"], "file": "heads/second.onnx", **fields})
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            lambda m: m["heads"]["value"].update(gradient="../v.onnx"),
+            "v.onnx. points outside the bundle",
+        ),
+        (lambda m: m["heads"]["value"].update(gradient="v.txt"), "heads.value.gradient"),
+        (
+            lambda m: m["heads"].update(
+                pi={"file": "p.onnx", "inputs": ["latent"], "output": "a", "kind": "policy", "gradient": "g.onnx"}
+            ),
+            "heads.pi: a policy head has no gradient",
+        ),
+        (with_a_second_head(gradient="heads/value.onnx"), "heads: the gradient of second needs a file of its own"),
+        (
+            lambda m: (m["heads"]["value"].update(gradient="g.onnx"), with_a_second_head(gradient="g.onnx")(m)),
+            r"heads: the gradient of \w+ needs a file of its own, not g\.onnx",
+        ),
+        (
+            lambda m: m["predictor"].update(cache=CACHE),
+            "predictor: cache needs output sequence",
+        ),
+        (lambda m: m.update(predictor={**CAUSAL, "batch": 4, "cache": CACHE}), "predictor: cache needs"),
+        (lambda m: m.update(predictor={**CAUSAL, "cache": {**CACHE, "layers": 0}}), "predictor.cache.layers"),
+        (
+            lambda m: m.update(
+                predictor={**CAUSAL, "cache": CACHE}, state=[{"name": "latent", "kind": "tokens", "shape": [3, 2]}]
+            ),
+            "predictor.cache: is for a state of one vector",
+        ),
+    ],
+)
+def test_derivatives_and_what_is_kept_have_their_rules(tmp_path, change, says):
+    with pytest.raises(BundleError, match=says):
+        read_manifest(written(tmp_path, change))
+
+
 def test_a_fixed_component_needs_no_range():
     fixed = manifest(low=(-1.0, 0.0), high=(1.0, 0.0), action={"fixed": {"y": 0.0}})
     assert isinstance(fixed, Manifest)

@@ -123,6 +123,18 @@ def test_a_planner_on_gradients_runs_the_derivative_as_often(tiny_bundle):
     assert costs["gradient"] == 2 * costs["cem"]
 
 
+def test_a_hybrid_descends_on_its_elites(tiny_bundle):
+    """4 of 32 samples, 3 times more, forward and backward; without a derivative there is nothing to descend by."""
+    (tiny_bundle / "predictor_vjp.onnx").write_bytes((tiny_bundle / "predictor.onnx").read_bytes())
+    bundle = load_bundle(tiny_bundle)
+    settings = {"name": "hybrid", "elites": 4, "descents": 3}
+    planner = bundle.manifest.planner.model_copy(update=settings)
+    without = plan_cost(altered(tiny_bundle, planner=planner))
+    files = {**bundle.manifest.files, "predictor_vjp.onnx": ""}
+    found = plan_cost(altered(tiny_bundle, planner=planner, files=files))
+    assert found.flops - without.flops == 2 * 4 * 3 * found.horizon * PREDICT
+
+
 def test_a_second_free_size(tiny_bundle):
     path = tiny_bundle / "predictor.onnx"
     bundle, model = load_bundle(tiny_bundle), onnx.load(str(path))

@@ -126,8 +126,9 @@ def test_joints_in_rad_have_a_robot_in_any_frame(tmp_path):
 
 
 def test_a_planner_that_is_not_available_has_no_robot(tmp_path):
-    bundle = changed(Made(tmp_path / "made").folder, "planner", name="icem")
-    with pytest.raises(BundleError, match=r"planner\.name is icem, which is not available; set one of cem, mppi"):
+    bundle = changed(Made(tmp_path / "made").folder, "planner", name="gradient")
+    says = r"planner\.name is gradient, which is not available: it needs predictor_vjp\.onnx.* of cem, mppi, icem$"
+    with pytest.raises(BundleError, match=says):
         GoalPursuit(bundle)
 
 

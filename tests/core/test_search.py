@@ -118,6 +118,18 @@ def test_as_many_iterations_in_a_row_must_stall(patience, iterations):
     assert plan.stopped == ("iterations" if patience == 4 else "converged")
 
 
+def test_a_fall_by_just_the_fraction_is_no_stall():
+    assert scored([4, 2, 1, 0.75], convergence=0.5).iterations == 4
+
+
+def test_what_was_seen_in_a_plan_is_not_forgotten_when_the_next_does_not_fit():
+    planner = Scripted(PlannerConfig(iterations=5), [0.5] * 5)
+    for _ in range(20):
+        planner.until = planner.now + 1.6
+        assert planner.plan(TASK, planner.left).iterations == 3
+        assert planner.paces[0].predicted == 0.5
+
+
 def test_a_violation_within_the_patience_is_no_stall():
     plan = scored([1, 1, 1, 1, 1], [1.0, 0.0, 0.0, 0.0, 0.0], convergence=0.1, patience=2)
     assert (plan.iterations, plan.stopped) == (4, "converged")

@@ -7,9 +7,10 @@ import pytest
 
 from jepa_ros.bundle.loader import load_bundle, write_manifest
 from jepa_ros.bundle.manifest import Head, StateTensor, read_manifest
-from jepa_ros.bundle.signatures import expected_signatures
+from jepa_ros.bundle.model_spec import CacheSpec
+from jepa_ros.bundle.signatures import derivatives, expected_signatures
 from jepa_ros.errors import BundleError
-from jepa_ros.golden import golden_cases
+from jepa_ros.golden import golden_cases, tolerance
 from jepa_ros.world_model import OnnxWorldModel
 
 from .linear_world import manifest
@@ -79,6 +80,54 @@ def test_the_derivative_where_the_manifest_lists_it():
     assert shapes(found) == [
         {**taken, "cotangent_next": "float32 [None, 3, 5]"}, {f"grad_{name}": kind for name, kind in taken.items()},
     ]  # fmt: skip
+
+
+def test_the_gradient_of_a_head():
+    """Of the first latent tensor, whatever its shape; and it is a derivative, whose tolerance may be wider."""
+    value = manifest().heads["value"].model_copy(update={"gradient": "heads/value_vjp.onnx"})
+    found = implied(MANY, heads={"value": value})
+    assert shapes(found["heads/value_vjp.onnx"]) == [
+        {"latent": "float32 [None, 3, 2]", "goal": "float32 [None, 3, 2]", "cotangent": "float32 [None]"},
+        {"grad_latent": "float32 [None, 3, 2]"},
+    ]
+    changed = manifest().model_copy(update={"heads": {"value": value}})
+    assert derivatives(changed) == {"predictor_vjp.onnx", "heads/value_vjp.onnx"}
+    case = next(case for case in golden_cases(changed) if case.file == value.gradient)
+    assert (case.what, case.outputs) == ("head value vjp", {"grad_latent": "head_value_grad_latent"})
+    assert case.inputs == {name: f"head_value_{name}" for name in ("latent", "goal", "cotangent")}
+    wide = changed.calibration.model_copy(update={"derivative_tolerance": 0.01})
+    allowed = changed.model_copy(update={"calibration": wide})
+    assert tolerance(allowed, "CPUExecutionProvider", "heads/value_vjp.onnx") == 0.01
+    assert tolerance(allowed, "CPUExecutionProvider", "heads/value.onnx") == 1e-4
+
+
+def test_what_computes_new_steps_alone():
+    """Rows, new steps and old steps are free."""
+    cache = CacheSpec(layers=2, width=6, condition=60)
+    predictor = manifest().predictor.model_copy(update={"output": "sequence", "causal": True, "cache": cache})
+    found = manifest().model_copy(update={"predictor": predictor})
+    kept = [f"{part}_{layer}" for layer in (0, 1) for part in ("keys", "values")]
+    signatures = expected_signatures(found)
+    condition = {"condition": "float32 [None, None, 60]"}
+    assert shapes(signatures["predictor_condition.onnx"]) == [{"action": "float32 [None, None, 2]"}, condition]
+    assert shapes(signatures["predictor_step.onnx"]) == [
+        {"latent": "float32 [None, None, 2]", **condition, **dict.fromkeys(kept, "float32 [None, None, 6]")},
+        {"next": "float32 [None, 2]", **dict.fromkeys((f"new_{name}" for name in kept), "float32 [None, None, 6]")},
+    ]
+    cases = {case.file: case for case in golden_cases(found)}
+    step = cases["predictor_step.onnx"]
+    assert cases["predictor_condition.onnx"].outputs == {"condition": step.inputs["condition"]}
+    assert step.inputs["keys_1"] == "step_keys_1"
+    assert step.outputs["new_values_0"] == "step_new_values_0"
+
+
+def test_a_gradient_that_the_manifest_does_not_list(tmp_path):
+    folder = Made(tmp_path / "made", heads=["value"]).folder
+    said = read_manifest(folder)
+    head = said.heads["value"].model_copy(update={"gradient": "heads/value_vjp.onnx"})
+    write_manifest(folder, said.model_copy(update={"heads": {"value": head}}))
+    with pytest.raises(BundleError, match=r"the manifest lists no heads/value_vjp\.onnx"):
+        load_bundle(folder)
 
 
 def test_heads_of_one_file_are_asked_for_together():

@@ -115,3 +115,33 @@ def test_what_does_not_fit_is_named_with_its_shape(change, says):
     change(state)
     with pytest.raises(BundleError, match=says):
         fill(module, state, "net")
+
+
+def in_its_words(name):
+    """A checkpoint that calls `layers` blocks, and a weight a kernel."""
+    return name.replace("blocks.", "layers.").replace("kernel", "weight")
+
+
+@pytest.mark.parametrize(
+    ("lost", "says"),
+    [
+        ("blocks.1.bias", r"lacks blocks\.1\.bias \[2\]; it has 3 tensors, among them blocks\.0"),
+        ("blocks.1.kernel", r"lacks blocks\.1\.kernel \[2, 2\]"),
+    ],
+)
+def test_what_is_missing_is_named_in_the_checkpoints_words(lost, says):
+    module = nn.ModuleDict({"layers": nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])})
+    spelt = {
+        name.replace("layers.", "blocks.").replace("weight", "kernel"): t for name, t in module.state_dict().items()
+    }
+    del spelt[lost]
+    with pytest.raises(BundleError, match=says):
+        fill(module, spelt, "net", rename=in_its_words)
+
+
+def test_a_word_that_would_not_be_read_so_is_not_made_up():
+    """The layer's number is written otherwise, so that what another layer is called says nothing of this one."""
+    module = nn.ModuleDict({"layers": nn.ModuleList([nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)])})
+    words = {"first.0.weight": "layers.0.weight", "second.0.weight": "layers.1.weight"}
+    with pytest.raises(BundleError, match=r"the checkpoint lacks layers\.1\.weight"):
+        fill(module, {"first.0.weight": torch.ones(2, 2)}, "net", rename=words.get)

@@ -8,9 +8,11 @@ import torch
 from torch import nn
 
 from jepa_ros.bundle.loader import PREDICTOR_VJP, load_bundle
+from jepa_ros.bundle.manifest import Head
 from jepa_ros.errors import BundleError
 from jepa_ros.golden import tolerance
 from jepa_ros.runtime import Session
+from jepa_ros_export import derivative as derivatives
 from jepa_ros_export import writer
 from jepa_ros_export.derivative import by_autograd, derivative, rounding
 from jepa_ros_export.family import Parts
@@ -75,7 +77,7 @@ def off_by_a_little(monkeypatch, own):
     """Autograd's answer a thousandth larger, and what PyTorch's own rounding is said to be."""
     truth = writer.by_autograd
     monkeypatch.setattr(writer, "by_autograd", lambda *given: [1.001 * found for found in truth(*given)])
-    monkeypatch.setattr(writer, "rounding", lambda *_: own)
+    monkeypatch.setattr(derivatives, "rounding", lambda *_: own)
 
 
 @pytest.mark.parametrize("own", [1e-9, 1.0, float("inf"), float("nan")])
@@ -127,3 +129,59 @@ def test_a_transposed_convolution_is_refused_with_the_way_out(tmp_path):
     with pytest.raises(BundleError, match=r"transposed convolution.*--no-derivative"):
         write_bundle(parts, tmp_path / "bundle")
     write_bundle(parts, tmp_path / "bundle", with_derivative=False)
+
+
+class Steps(nn.Module):
+    """The squared distance of a projected latent from a projected goal; inputs the other way round."""
+
+    def __init__(self):
+        super().__init__()
+        self.look = nn.Linear(6, 4)
+
+    def forward(self, goal, latent):
+        return (self.look(latent) - self.look(goal)).square().sum(-1)
+
+
+class Mean(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.act = nn.Linear(6, 2)
+
+    def forward(self, latent, noise):
+        return self.act(latent) + noise
+
+
+def parts_with_heads():
+    plain = plain_parts()
+    heads = {
+        "steps": Head(file="heads/steps.onnx", inputs=["goal", "latent"], output="value"),
+        "pi": Head(file="heads/pi.onnx", inputs=["latent", "noise"], output="does", kind="policy"),
+    }
+    modules = {"steps": Steps().eval().requires_grad_(False), "pi": Mean().eval().requires_grad_(False)}
+    return Parts(plain.encoder, plain.predictor, plain.manifest.model_copy(update={"heads": heads}), modules)
+
+
+def test_value_heads_have_their_gradients_by_the_latent_and_policies_none(tmp_path):
+    parts = parts_with_heads()
+    report = write_bundle(parts, tmp_path / "bundle")
+    bundle = load_bundle(tmp_path / "bundle")
+    assert {n: head.gradient for n, head in bundle.manifest.heads.items()} == {
+        "steps": "heads/steps_vjp.onnx", "pi": None,
+    }  # fmt: skip
+    assert report.errors["head steps vjp"] < 1e-5
+    golden = bundle.golden()
+    latent, goal, weighed = (golden[f"head_steps_{part}"] for part in ("latent", "goal", "cotangent"))
+    look = parts.heads["steps"].look.weight.numpy()
+    expected = 2 * weighed[:, None] * ((latent - goal) @ look.T @ look)
+    np.testing.assert_allclose(golden["head_steps_grad_latent"], expected, atol=1e-5)
+    for rows in (1, 3):
+        given = {"latent": latent[:rows], "goal": goal[:rows], "cotangent": weighed[:rows]}
+        found = Session(bundle.file("heads/steps_vjp.onnx")).run(**given)
+        np.testing.assert_allclose(found["grad_latent"], expected[:rows], atol=1e-5)
+
+
+def test_without_derivatives_heads_have_none(tmp_path):
+    write_bundle(parts_with_heads(), tmp_path / "bundle", with_derivative=False)
+    manifest = load_bundle(tmp_path / "bundle").manifest
+    assert {head.gradient for head in manifest.heads.values()} == {None}
+    assert not [name for name in manifest.files if name.endswith("_vjp.onnx")]

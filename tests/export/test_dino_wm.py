@@ -14,6 +14,7 @@ from jepa_ros.errors import BundleError
 from jepa_ros_export import dino_wm
 from jepa_ros_export.checkpoint import under
 from jepa_ros_export.dino_wm_layers import SquareResize
+from jepa_ros_export.patch_models import unit_deviation
 
 from .patch_models_formulas import dinov2, without_gradient
 
@@ -242,7 +243,7 @@ def test_the_published_model_and_planner():
     assert shapes["predictor.transformer.layers.5.0.to_qkv.weight"] == (3072, 404)
     assert shapes["predictor.transformer.layers.5.1.net.1.weight"] == (2048, 404)
     assert shapes["action_encoder.patch_embed.weight"] == (10, 10, 1)
-    planner = dino_wm.unit_deviation(config)
+    planner = unit_deviation(config)
     assert (planner.samples, planner.elites, planner.iterations, planner.horizon) == (300, 30, 10, 5)
     assert planner.std == pytest.approx(0.20105)  # one deviation of PushT's actions, of half of [-1, 1]
 

@@ -234,7 +234,7 @@ def test_chunked_blocks_and_heads_of_dinov2s_training():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s.pop("blocks.1.norm2.bias"), r"lacks encoder\.layer\.1\.norm2\.bias \[24\]"),
+        (lambda s: s.pop("blocks.1.norm2.bias"), r"lacks blocks\.1\.norm2\.bias \[24\]"),
         (lambda s: s.update({"blocks.0.attn.qkv.weight": torch.ones(72, 20)}),
          r"blocks\.0\.attn\.qkv\.weight \(q_proj\) is \[24, 20\] in the checkpoint and \[24, 24\]"),
         (lambda s: s.update({"blocks.0.adapter.weight": torch.ones(2)}),

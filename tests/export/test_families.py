@@ -63,7 +63,9 @@ def test_every_graph_holds_parity_and_its_golden_values(exports, family):
     printed = exports.printed[family]
     errors = dict(re.findall(r"^(\S.*?) +differs from PyTorch by (\S+) relative", printed, flags=re.MULTILINE))
     heads = {f"head {name}" for name in bundle.manifest.heads}
-    assert set(errors) == {"encoder", "predictor", "predictor_vjp", "rollout"} | heads
+    values = {f"head {name} vjp" for name, head in bundle.manifest.heads.items() if head.kind == "value"}
+    stepwise = {"predictor_condition", "predictor_step"} if bundle.manifest.predictor.cache else set()
+    assert set(errors) == {"encoder", "predictor", "predictor_vjp", "rollout"} | heads | values | stepwise
     assert max(map(float, errors.values())) <= 1e-4
     cases = golden_cases(bundle.manifest)
     found = check_golden(bundle, {case.file: Session(bundle.file(case.file)) for case in cases})

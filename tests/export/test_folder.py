@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -112,3 +113,90 @@ def test_a_signal_leaves_nothing_half_written(tmp_path, number):
                 process.wait(2)
     assert process.returncode in (128 + number, -number), "a shell shows both as the former"
     assert os.listdir(tmp_path) == []
+
+
+# ---- what a killed export left
+
+
+def killed(tmp_path: Path, moved_aside: bool = False) -> None:
+    """An export to `tmp_path / "b"` that is killed: while it writes, or between its two moves."""
+    lines = ["import os, signal, time", "from pathlib import Path", "from jepa_ros_export.folder import replacing"]
+    if moved_aside:
+        lines += [
+            "rename = Path.rename",
+            "Path.rename = lambda a, b: os.kill(os.getpid(), signal.SIGKILL) if a.name == 'new' else rename(a, b)",
+        ]
+    lines += ["with replacing(Path('b')) as made:", "    (made / 'manifest.yaml').write_text('half')"]
+    if not moved_aside:
+        lines.append("    os.kill(os.getpid(), signal.SIGKILL)")
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], cwd=tmp_path, check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+def left(tmp_path: Path) -> list[Path]:
+    return sorted(path for path in tmp_path.iterdir() if path.name.startswith("."))
+
+
+def test_the_next_export_removes_what_a_killed_one_left(tmp_path, caplog):
+    killed(tmp_path)
+    (work,) = left(tmp_path)
+    write(tmp_path / "b")
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+    assert (tmp_path / "b" / "manifest.yaml").read_text() == "new"
+    assert caplog.messages == [f"export: removed {work}, which an export that was killed had left"]
+
+
+def test_a_bundle_that_was_moved_aside_is_put_back(tmp_path, caplog):
+    """Even where the next export fails."""
+    out = bundle(tmp_path / "b")
+    killed(tmp_path, moved_aside=True)
+    assert not out.exists()
+    with pytest.raises(ValueError, match="failed"), replacing(out):
+        raise ValueError("failed")
+    assert (out / "goals" / "south.png").read_text() == "old"
+    assert left(tmp_path) == []
+    (line,) = caplog.messages
+    assert line.endswith("; the bundle that it had moved aside is in its place again")
+
+
+def test_a_living_export_is_left_alone(tmp_path):
+    with replacing(tmp_path / "b") as made:
+        write(tmp_path / "b", "another's")
+        assert made.is_dir()
+        (made / "manifest.yaml").write_text("new")
+    assert (tmp_path / "b" / "manifest.yaml").read_text() == "new"
+
+
+def foreign(work: Path, **said: object) -> None:
+    owner = work / "owner.json"
+    owner.write_text(json.dumps({**json.loads(owner.read_text()), **said}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda work: (work / "owner.json").unlink(),
+        lambda work: (work / "owner.json").write_text(""),
+        lambda work: (work / "owner.json").write_text("[]"),
+        lambda work: foreign(work, boot="of another machine, or before it was started again"),
+        lambda work: foreign(work, export="b.other"),
+    ],
+    ids=["unsigned", "being signed", "other", "other boot", "other place"],
+)
+def test_what_is_not_certainly_dead_and_for_this_place_stays(tmp_path, change, caplog):
+    killed(tmp_path)
+    (work,) = left(tmp_path)
+    change(work)
+    write(tmp_path / "b")
+    assert left(tmp_path) == [work]
+    assert (work / "new" / "manifest.yaml").read_text() == "half"
+    assert caplog.messages == []
+
+
+def test_a_link_to_a_leftover_is_not_followed(tmp_path):
+    killed(tmp_path)
+    (work,) = left(tmp_path)
+    work.rename(tmp_path / "kept")
+    (tmp_path / ".b.link").symlink_to(tmp_path / "kept")
+    write(tmp_path / "b")
+    assert (tmp_path / "kept" / "new" / "manifest.yaml").exists()

@@ -12,6 +12,7 @@ from jepa_ros_export import jepa_wms
 from jepa_ros_export.checkpoint import under
 from jepa_ros_export.encoders import from_original
 from jepa_ros_export.layers import IMAGENET_MEAN, IMAGENET_STD
+from jepa_ros_export.patch_models import unit_deviation
 
 from .patch_models_formulas import adaln_predictor, dinov2, without_gradient
 
@@ -176,7 +177,7 @@ def test_the_published_models_and_planners():
     assert shapes["sim"]["predictor_embed.weight"] == (384, 384)
     assert shapes["droid"]["action_encoder.weight"] == (1024, 7)
     assert shapes["droid"]["predictor_blocks.11.attn.qkv.weight"] == (3072, 1024)
-    sim, droid = (jepa_wms.unit_deviation(jepa_wms.Config(preset=preset)) for preset in ("sim", "droid"))
+    sim, droid = (unit_deviation(jepa_wms.Config(preset=preset)) for preset in ("sim", "droid"))
     assert (sim.samples, sim.iterations, sim.elites, sim.horizon) == (300, 30, 10, 6)
     assert sim.std == pytest.approx(0.20105)  # one deviation of PushT's actions, of half of [-1, 1]
     assert (droid.samples, droid.iterations, droid.elites, droid.horizon, droid.std) == (300, 15, 10, 3, 1.0)

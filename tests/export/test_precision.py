@@ -239,7 +239,8 @@ def test_the_default_bundle_keeps_its_plans(tmp_path, asked, error, rank, elites
     assert report.change.rank > rank
     assert report.change.elites > elites
     assert report.change.lowered < 1.05 * report.change.original
-    assert report.sizes[1] < {"fp16": 0.55, "int8": 0.35}[asked.precision] * report.sizes[0]
+    # Derivatives, a third of it, stay fp32 beside int8.
+    assert report.sizes[1] < {"fp16": 0.55, "int8": 0.55}[asked.precision] * report.sizes[0]
     if report.change.surprise:
         lowered, original = report.change.surprise
         assert lowered < 1.1 * original

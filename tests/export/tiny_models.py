@@ -45,7 +45,7 @@ def trained(folder: Path, poses: bool = True, held_out: tuple[str, ...] = (), **
     """
     torch.manual_seed(0)
     model, head = WorldModel(TINY), ValueHead(ValueConfig(latent=6, width=16, embedding=8))
-    for weights in model.parameters():
+    for weights in (*model.parameters(), *head.parameters()):
         if len(weights.unique()) == 1:  # freshly made, and folded into its neighbours by the exporter
             torch.nn.init.normal_(weights, std=0.1)
     data = write_runs(folder / "data", count=3, length=40, poses=poses, **extra)

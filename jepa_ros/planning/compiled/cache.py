@@ -19,6 +19,7 @@ import onnx
 _LOG = logging.getLogger(__name__)
 GRAPH, DIGEST = "plan.onnx", "sha256"
 _WEIGHTS = "weights.bin"
+_ENTRIES = 32  # a graph is as large as its model; another shape or planner is another graph
 _EMBEDDED = 256 * 2**20  # bytes; a protobuf message holds 2 GiB at most
 
 
@@ -59,6 +60,7 @@ class PlanCache:
         entry = self.folder / key
         if entry.is_dir():
             if _digest(entry) == _said(entry):
+                os.utime(entry)
                 return entry / GRAPH
             _LOG.warning("plan cache %s: the entry is damaged; it is made again", entry)
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -73,7 +75,17 @@ class PlanCache:
             except OSError:
                 if not entry.is_dir():  # else another process was as fast, with the same graph
                     raise
+        self._forget()
         return entry / GRAPH
+
+    def _forget(self) -> None:
+        """Remove the entries that were not asked for longest. One that is in use goes on: it has been read."""
+        entries = sorted(
+            (path for path in self.folder.iterdir() if not path.name.startswith(".")),
+            key=lambda path: path.stat().st_mtime,
+        )
+        for path in entries[:-_ENTRIES]:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def write_graph(model: onnx.ModelProto, path: Path) -> None:

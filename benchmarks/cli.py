@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import typer
 
-COMMANDS = ("plan", "realtime", "replay", "families", "precision")
+COMMANDS = ("plan", "deadline", "realtime", "replay", "families", "precision")
 
 
 def application(names: Iterable[str]) -> typer.Typer:

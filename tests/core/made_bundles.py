@@ -33,7 +33,8 @@ class Made:
     Args:
         folder: is made.
         state, context, stack, measured, output, sliding, block: of the manifest; `measured` counts proprio names.
-        heads: of "value" (a sum of the first latent tensor and of the goal's) and "policy".
+        heads: of "value" (a sum of the first latent tensor and of the goal's), "policy" and "led": a policy of the
+            difference of both.
         blocks: further blocks of the manifest.
     """
 
@@ -111,6 +112,9 @@ class Made:
         if "policy" in heads:
             inputs = {"inputs": ["latent", "noise"], "output": "does", "kind": "policy"}
             found["policy"] = {"file": "heads/policy.onnx", **inputs}
+        if "led" in heads:
+            inputs = {"inputs": ["latent", "goal", "noise"], "output": "does", "kind": "policy"}
+            found["led"] = {"file": "heads/led.onnx", **inputs}
         names = [f"m{i}" for i in range(self.measured)]
         given = {
             "camera": {"width": SIDE, "height": SIDE, "frame_stack": self.stack},
@@ -226,6 +230,14 @@ def _write_heads(folder, latent, actions, heads, judge, act):
         save(folder / "heads" / "policy.onnx", nodes, inputs, {"does": (float_, [actions])}, constants)
         golden |= {"head_policy_latent": seen, "head_policy_noise": noise}
         golden["head_policy_output"] = seen.reshape(3, -1) @ act + noise
+    if "led" in heads:
+        nodes = [("Sub", ["goal", "latent"], ["way"], {}), ("Flatten", ["way"], ["flat"], {}),
+                 *_shaped("flat", act, "mean", [0, actions], constants := {}),
+                 ("Add", ["mean", "noise"], ["does"], {})]  # fmt: skip
+        inputs = {**dict.fromkeys(("latent", "goal"), (float_, latent.shape)), "noise": (float_, [actions])}
+        save(folder / "heads" / "led.onnx", nodes, inputs, {"does": (float_, [actions])}, constants)
+        golden |= {"head_led_latent": seen, "head_led_goal": goal, "head_led_noise": noise}
+        golden["head_led_output"] = (goal - seen).reshape(3, -1) @ act + noise
     return golden
 
 

@@ -182,9 +182,10 @@ def test_a_planner_that_descends_needs_derivatives(tmp_path):
         GraphPlanner(model, CONFIG, "hybrid", cache=tmp_path)
 
 
-def test_heads_and_a_policys_samples(tmp_path):
+@pytest.mark.parametrize("policy", ["policy", "led"])
+def test_heads_and_a_policys_samples(tmp_path, policy):
     terms = [CostTerm(source="head:value", metric="value").model_dump()]
-    made = Made(tmp_path / "made", heads=("value", "policy"), cost=terms)
+    made = Made(tmp_path / "made", heads=("value", policy), cost=terms)
     model = made.open()
     config = PlannerConfig(samples=24, iterations=3, elites=6, horizon=3, knot=1, policy_samples=3)
     graph, plain = both(model, "cem", config, cache=tmp_path / "plans")

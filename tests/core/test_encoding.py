@@ -100,6 +100,21 @@ def test_a_policy_is_its_mean_and_noise(made, model):
     assert model.has_policy
 
 
+def test_a_policy_that_acts_by_a_goal(tmp_path):
+    made = Made(tmp_path / "made", heads=["led"])
+    model = made.open()
+    rng = np.random.default_rng(6)
+    latents, noise = rng.standard_normal((3, 5), dtype=np.float32), rng.standard_normal((3, 2), dtype=np.float32)
+    goal = rng.standard_normal(5, dtype=np.float32)
+    assert model.has_policy
+    assert model.policy_needs_goal
+    np.testing.assert_allclose(
+        model.policy(latents, noise, goal), (goal - latents) @ made.act + noise, rtol=1e-4, atol=1e-5
+    )
+    with pytest.raises(ModelError, match="head 'led' acts by a goal; give it one"):
+        model.policy(latents, noise)
+
+
 def test_a_policy_is_no_value_and_a_value_no_policy(model, plain):
     latents = np.zeros((1, 13), np.float32)
     with pytest.raises(ModelError, match="no value head is named 'policy'; it has value"):

@@ -58,7 +58,6 @@ def test_the_latent_is_the_first_state_tensor_that_is_one(tmp_path):
         (lambda m: m["state"][0].update(role="proprio"), "state: one tensor at least must have the role latent"),
         (lambda m: m["heads"]["value"].update(file="heads/value.ort"), "heads.value.file"),
         (lambda m: m["heads"]["value"].update(inputs=["latent", "noise"]), "heads.value: a value head takes no noise"),
-        (lambda m: m["heads"]["value"].update(kind="policy"), "heads.value: a policy head takes no goal"),
         (lambda m: m["heads"]["value"].update(inputs=["latent", "action"]), "heads.value.inputs.1"),
         (lambda m: m["predictor"].update(output="sequence"), "predictor: output sequence needs causal: true"),
         (lambda m: m["predictor"].update(output="first"), "predictor.output"),

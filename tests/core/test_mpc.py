@@ -70,6 +70,16 @@ def test_committed_actions_are_rolled_forward_before_planning():
     np.testing.assert_array_equal(actions, committed)
 
 
+def test_a_step_says_where_its_plan_begins():
+    _, loop = make(delay_steps=1)
+    first = loop.step(at(0.25), at(0.0))
+    np.testing.assert_array_equal(first.origin, at(0.25))
+    second = loop.step(at(0.5), at(0.0))
+    np.testing.assert_allclose(second.origin, at(0.5) + first.plan.actions[0], rtol=1e-6)
+    loop.set_goal(None)
+    assert loop.step(at(0.5), at(0.0)).origin is None
+
+
 def test_the_last_plan_shifted_by_one_step_is_among_the_samples():
     world, loop = make(goal=at(0.7, -0.4), horizon=3)
     first = loop.step(at(0.0)).plan

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from jepa_ros.errors import PlanningError
+from jepa_ros.guardrails import ActionMagnitude, Penalty, Sum
 from jepa_ros.planning.config import PlannerConfig
+from jepa_ros.planning.cost import GoalObjective
 from jepa_ros.planning.factory import make_planner
-from jepa_ros.planning.policy import PolicyModel, policy_plans
+from jepa_ros.planning.policy import PolicyModel, goal_of, policy_plans
 from jepa_ros.planning.problem import ActionBounds
 
-from .linear_world import LinearWorld, manifest, problem
+from .linear_world import TERMS, LinearWorld, manifest, problem
 
 SETTINGS = {"samples": 16, "iterations": 1, "elites": 4, "horizon": 3, "knot": 1}
 
@@ -21,9 +23,10 @@ SETTINGS = {"samples": 16, "iterations": 1, "elites": 4, "horizon": 3, "knot": 1
 class Willing(LinearWorld):
     """Its policy goes half of the way to the origin, and errs by a tenth of the noise."""
 
-    has_policy = True
+    has_policy, policy_needs_goal = True, False
 
-    def policy(self, latents, noise):
+    def policy(self, latents, noise, goal=None):
+        assert goal is None, "it asks for none"
         self.asked.append((np.array(latents), noise.copy()))
         return -latents / 2 + noise / 10
 
@@ -73,12 +76,46 @@ def test_they_keep_the_bounds():
 
 def test_a_policy_that_is_not_a_number_rests():
     class Broken(Willing):
-        def policy(self, latents, noise):
+        def policy(self, latents, noise, goal=None):
             return np.full_like(noise, np.nan)
 
     found = problem(lambda latents, actions: np.zeros(len(latents), np.float32), horizon=2, low=(0.25, -1.0))
     plans = policy_plans(Broken(), found, 2, np.random.default_rng(0))
     np.testing.assert_array_equal(plans, np.broadcast_to(np.array([0.25, 0], np.float32), (2, 2, 2)))
+
+
+class Led(LinearWorld):
+    """Its policy goes the whole way to the goal."""
+
+    has_policy = policy_needs_goal = True
+
+    def policy(self, latents, noise, goal=None):
+        return np.tile(goal - latents[:1], (len(latents), 1))
+
+
+def led_to(objective):
+    found = problem(objective, start=(0.5, 0.0), horizon=2)
+    return policy_plans(Led(), found, 3, np.random.default_rng(0))
+
+
+GOAL = np.array([0.75, -0.25], np.float32)
+
+
+def test_a_policy_that_acts_by_a_goal_is_given_the_objectives():
+    np.testing.assert_allclose(led_to(GoalObjective(Led(), GOAL, TERMS))[0], [[0.25, -0.25], [0, 0]])
+
+
+def test_the_goal_is_found_inside_sums():
+    limit = Penalty(ActionMagnitude(0.1), 2.0)
+    inside = Sum([limit, Sum([GoalObjective(Led(), GOAL, TERMS), limit])])
+    np.testing.assert_array_equal(goal_of(inside), GOAL)
+    np.testing.assert_allclose(led_to(inside)[1], [[0.25, -0.25], [0, 0]])
+
+
+def test_an_objective_without_the_goal_that_a_policy_needs():
+    for objective in (lambda latents, actions: np.zeros(len(latents), np.float32), Sum([ActionMagnitude(0.1)])):
+        with pytest.raises(PlanningError, match="policy acts by a goal, and the objective has none: use a GoalObj"):
+            led_to(objective)
 
 
 def test_the_planner_scores_them_in_every_iteration():

@@ -74,6 +74,14 @@ def test_a_policy():
     ]  # fmt: skip
 
 
+def test_a_policy_that_acts_by_a_goal():
+    policy = Head(file="pi.onnx", inputs=["latent", "goal", "noise"], output="does", kind="policy")
+    assert shapes(implied(heads={"pi": policy})["pi.onnx"]) == [
+        {"latent": "float32 [None, 5]", "goal": "float32 [None, 5]", "noise": "float32 [None, 2]"},
+        {"does": "float32 [None, 2]"},
+    ]  # fmt: skip
+
+
 def test_the_derivative_where_the_manifest_lists_it():
     found = implied(output="sequence", files={"predictor_vjp.onnx": ""})["predictor_vjp.onnx"]
     taken = {"latent": "float32 [None, 3, 5]", "action": "float32 [None, 3, 2]"}

@@ -255,7 +255,10 @@ def test_a_fixed_component_does_not_widen_the_search(config, state):
     ("change", "says"),
     [
         ({"predictor.pos_embedding": None}, r"lacks predictor\.pos_embedding \[1, 3, 8\]"),
-        ({"encoder.encoder.layer.1.output.dense.bias": None}, r"lacks encoder\.layers\.1\.mlp\.fc2\.bias \[12\]"),
+        (
+            {"encoder.encoder.layer.1.output.dense.bias": None},
+            r"lacks encoder\.encoder\.layer\.1\.output\.dense\.bias \[12\]",
+        ),
         ({"pred_proj.net.1.running_mean": None}, r"lacks pred_proj\.net\.1\.running_mean \[16\]"),
         ({"decoder.weight": torch.zeros(2)}, r"has decoder\.weight \[2\], which this model has no place for"),
         (

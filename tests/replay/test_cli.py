@@ -80,6 +80,13 @@ def test_every_option_arrives(asked, tmp_path):
     assert settings.remaps == (("imu", "/my/imu"), ("camera/image_raw", "/front"))
 
 
+def test_plans_of_a_stronger_planner(asked):
+    words = ("--save-plans", "--planner", '{"samples": 300, "name": "cem"}')
+    assert invoke("walk.mcap", *words)[0] == 0
+    assert asked["settings"].save_plans
+    assert asked["settings"].planner == (("name", "cem"), ("samples", 300))
+
+
 def test_a_goal_from_a_bag(asked):
     assert invoke("walk.mcap", "--goal-from", "drives/other@12.5s")[0] == 0
     assert asked["settings"].goal == "drives/other@12.5s"
@@ -133,6 +140,8 @@ def test_a_result_without_figures_has_its_row():
         ("walk.mcap --goal west --goal-from x@1s", "not both"),
         ("walk.mcap --engine slurm", "slurm"),
         ("walk.mcap --workers 0", "workers"),
+        ("walk.mcap --planner {", "'{': not JSON"),
+        ("walk.mcap --planner [1]", "must be names and values"),
         ("walk.mcap --json out.json", "only --compare"),
         ("walk.mcap --compare", "not 1"),
         ("a.json b.json --compare", "a.json: cannot be read"),

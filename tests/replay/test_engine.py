@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
-from jepa_ros.errors import BundleError, ImageError, JepaRosError
+from jepa_ros.bundle.loader import load_bundle
+from jepa_ros.errors import BundleError, ImageError, JepaRosError, PlanningError
+from jepa_ros.world_model import OnnxWorldModel
 from jepa_ros_replay.bags import BagError
 from jepa_ros_replay.engine import ReplaySettings, replay
 from jepa_ros_replay.typestores import known_definition
@@ -46,6 +50,24 @@ def test_two_replays_plan_alike_and_one_changed_pixel_changes_the_hash(tmp_path,
 
     other = write(tmp_path / "other", rows(), on("/camera/image_raw", one_pixel))
     assert replay(other, tiny_bundle, settings).plan_sha256 != first.plan_sha256
+
+
+def test_plans_are_kept_whole_where_they_are_asked_for(tmp_path, bag, tiny_bundle, settings):
+    assert replay(bag, tiny_bundle, settings).recorded_plans is None
+    strong = replace(settings, save_plans=True, planner=(("horizon", 3), ("samples", 24)))
+    found = replay(bag, tiny_bundle, strong)
+    kept, rows = found.recorded_plans, [row for row in found.plans if row.actions is not None]
+    np.testing.assert_array_equal(kept.actions, [row.actions for row in rows])
+    np.testing.assert_allclose(kept.energies, [row.plan_energy for row in rows])
+    assert kept.actions.shape[1:] == (3, 3)
+    # The tiny model: the first three values of a latent move by the action, nothing else does.
+    moved = kept.latents[:, None, :3] + np.cumsum(kept.actions, axis=1)
+    np.testing.assert_allclose(kept.predicted[..., :3], moved, atol=1e-5)
+    model = OnnxWorldModel(load_bundle(tiny_bundle))
+    np.testing.assert_array_equal(kept.goals, np.tile(model.encode(GOAL), (len(rows), 1)))
+    kept.check("replayed")
+    with pytest.raises(PlanningError, match="no planner setting is called 'sample'"):
+        replay(bag, tiny_bundle, replace(settings, planner=(("sample", 3),)))
 
 
 def test_another_seed_plans_otherwise(bag, tiny_bundle, settings):

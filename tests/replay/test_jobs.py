@@ -7,9 +7,11 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jepa_ros.errors import JepaRosError
+from jepa_ros.planning.recorded import RecordedPlans, read_plans
 from jepa_ros_replay import jobs
 from jepa_ros_replay.batch import jobs_for
 from jepa_ros_replay.engine import ReplaySettings
@@ -38,6 +40,20 @@ def test_a_bag_gets_a_folder_with_report_summary_annotations_and_state(job):
     assert (row.name, row.error, row.kept) == ("walk", "", False)
     assert row.summary == json.loads((job.folder / "summary.json").read_text())
     assert row.summary["bag"] == row.bag == str(job.bag)
+
+
+def test_recorded_plans_lie_beside_the_report(job):
+    rows = np.zeros((2, 5), np.float32)
+    plans = RecordedPlans(rows, rows, np.zeros((2, 4, 3)), np.zeros((2, 4, 5)), np.zeros(2), "ab")
+
+    def recording(bag, bundle, settings, progress):
+        return replace(replay(bag, bundle, settings, progress), recorded_plans=plans)
+
+    run_job(job, recording)
+    assert {path.name for path in job.folder.iterdir()} == FILES | {"plans.npz"}
+    assert len(read_plans(job.folder / "plans.npz")) == 2
+    run_job(job, replay)
+    assert not (job.folder / "plans.npz").exists(), "of an earlier replay"
 
 
 def test_a_finished_bag_is_kept(job):

@@ -12,6 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from jepa_ros.bundle.loader import sha256
+from jepa_ros.planning.recorded import read_plans
 from jepa_ros_simulation.controllers import NoOp, Oracle, PlannerProcess, RandomWalk
 from jepa_ros_simulation.dog import DogSim
 from jepa_ros_simulation.evaluate import main, run_episode, summary
@@ -109,13 +110,24 @@ def test_a_bundle_that_is_refused_says_so(tmp_path, tiny_bundle, task):
 
 def test_an_evaluation_says_what_it_measured(tmp_path, tiny_bundle):
     line = ["--episodes", "1", "--seed", "3", "--planner", '{"samples": 16}', "--no-baselines", "--workers", "1"]
-    line += ["--bundle", str(tiny_bundle), "--json", str(tmp_path / "out.json")]
+    line += [
+        "--bundle",
+        str(tiny_bundle),
+        "--json",
+        str(tmp_path / "out.json"),
+        "--save-plans",
+        str(tmp_path / "plans"),
+    ]
     done = CliRunner().invoke(EVALUATE, line)
     assert done.exit_code == 0, done.output
     found = json.loads((tmp_path / "out.json").read_text())
     assert found["manifest_sha256"] == sha256(tiny_bundle / "manifest.yaml")
     assert found["tasks"] == {"source": "drawn", "seed": 3}
     assert found["planner"] == {"samples": 16}
+    plans = read_plans(tmp_path / "plans" / "plans_00000.npz")
+    assert len(plans) == 50
+    # A plan takes effect a step after its image.
+    np.testing.assert_allclose(plans.actions[:-1, 0], found["rows"][0]["actions"][1:], atol=1e-4)
     assert {"success_rate", "ci95", "episodes", "baselines", "rows", "bundle", "room", "seed"} <= set(found)
 
 

@@ -1,7 +1,7 @@
 """A policy prior distilled from recorded plans: `python -m jepa_ros_training.policy`.
 
-Behaviour cloning of the planner (as the supervised step of guided policy search, Levine and Koltun 2013); TD-MPC2 (Hansen
-et al. 2024, section 3.2) seeds a planner's samples so. Each step of a plan is an example: from the latent
+Behaviour cloning of the planner (as the supervised step of guided policy search, Levine and Koltun 2013); TD-MPC2
+(Hansen et al. 2024, section 3.2) seeds a planner's samples so. Each step of a plan is an example: from the latent
 it begins at, toward the plan's goal, this action. What is learned is a normal distribution, by its likelihood.
 """
 

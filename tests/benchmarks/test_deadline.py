@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
-from jepa_ros_benchmarks.cli import application
 from typer.testing import CliRunner
+
+from jepa_ros_benchmarks.cli import application
 
 
 def test_every_deadline_is_reported(tmp_path):

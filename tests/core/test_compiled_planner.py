@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,7 +15,8 @@ from jepa_ros.bundle.loader import load_bundle
 from jepa_ros.bundle.manifest import CostTerm
 from jepa_ros.bundle.plan_cost import plan_cost
 from jepa_ros.errors import PlanningError
-from jepa_ros.guardrails import ActionChange, ActionMagnitude, KeepAway, Penalty, Sum
+from jepa_ros.guardrails import ActionChange, ActionMagnitude, HeadLimit, KeepAway, Penalty, Sum
+from jepa_ros.planning.compiled import execution
 from jepa_ros.planning.compiled.planner import GraphPlanner
 from jepa_ros.planning.config import PlannerConfig
 from jepa_ros.planning.cost import GoalObjective
@@ -21,6 +25,7 @@ from jepa_ros.planning.problem import History, PlanProblem
 from jepa_ros.share import default_bundle
 from jepa_ros.world_model import OnnxWorldModel
 
+from .fixed_batch import fix_batch
 from .made_bundles import MANY, Made
 
 SAMPLING = ("cem", "icem", "mppi")
@@ -122,6 +127,44 @@ def test_penalties_are_terms_of_the_energy(default, name, tmp_path):
     assert found.energy == pytest.approx(
         float(problem.objective(found.latents[None], found.actions[None])[0]), rel=1e-4
     )
+
+
+def test_limits_on_what_a_head_says(default, tmp_path):
+    """The value head as a probe: latents may come no nearer than `low` to one place, and no further than `high`."""
+    place = np.random.default_rng(8).standard_normal(default.latent_dim).astype(np.float32)
+    plain = problem_of(default, 4)
+    says = default.head(
+        "value", default.rollout(plain.history.latents, plain.history.actions, plain.warm_start[None])[0], place
+    )
+    low, high = (float(np.percentile(says, q)) for q in (20, 80))
+    for limit in (HeadLimit(default, "value", low=low, goal=place), HeadLimit(default, "value", low, high, place)):
+        graph, numpy = both(default, "cem", cache=tmp_path)
+        problem = problem_of(default, 4, guardrails=[limit])
+        same(graph.plan(problem), numpy.plan(problem))
+        graph, numpy = both(default, "gradient", cache=tmp_path)
+        problem = problem_of(default, 4, objective=lambda goal, limit=limit: Sum([goal, Penalty(limit, 3.0)]))
+        same(graph.plan(problem), numpy.plan(problem), tolerance=1e-3)
+
+
+@pytest.mark.parametrize("rows", [4, 24, 40])
+def test_a_fixed_batch_is_cut_and_filled_up(tmp_path, rows):
+    """Of the model and of its head: 24 candidates, 96 latents."""
+    terms = [{"source": "head:value", "metric": "value"}, {"source": "latent", "metric": "l2"}]
+    free = Made(tmp_path / "free", heads=("value",), cost=terms)
+    expected = PLANNERS["cem"](free.open(), CONFIG, 0).plan(problem_of(free.open()))
+    shutil.copytree(tmp_path / "free", tmp_path / "fixed")
+    fixed = OnnxWorldModel(load_bundle(fix_batch(tmp_path / "fixed", rows)))
+    same(GraphPlanner(fixed, CONFIG, "cem", 0, cache=tmp_path / "plans").plan(problem_of(fixed)), expected)
+
+
+def test_falling_back_to_the_cpu_is_loud_and_counted(default, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(execution, "choose_providers", lambda _: ("CUDAExecutionProvider", "CPUExecutionProvider"))
+    before = execution.fallbacks
+    with caplog.at_level(logging.ERROR):
+        plan = GraphPlanner(default, CONFIG, cache=tmp_path).plan(problem_of(default))
+    assert plan.feasible
+    assert execution.fallbacks == before + 1
+    assert "CUDAExecutionProvider was asked for, and it runs on CPUExecutionProvider" in caplog.text
 
 
 def test_goal_limits_and_weights_change_without_compiling(default, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -26,6 +27,10 @@ from jepa_ros.bundle.manifest import (
 )
 
 SIDE, LATENT, CONTEXT = 16, 8, 3
+
+# A shell's background job has Ctrl-C ignored, and so would the processes that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _save(

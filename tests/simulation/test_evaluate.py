@@ -240,7 +240,7 @@ def test_the_planner_is_handed_images_and_nothing_else(tiny_bundle, monkeypatch)
         pipe = planned._pipe = RecordingPipe(planned._pipe)
         walker = ScriptedWalker(lambda seconds: (0.123 + seconds, 0.456, 0.789))
         run_episode(walker, planned, Task((0.1, 0.2, 0.3), (1.1, 1.2, 1.3)), 4)
-    assert [arguments[1:] for arguments in given] == [(tiny_bundle, 5, {})]
+    assert [arguments[1:] for arguments in given] == [(tiny_bundle, 5, {}, None)]
     assert len(pipe.sent) == 51
     assert [number for number, _ in pipe.sent] == [4, *[None] * 50]
     for message in pipe.sent:

@@ -18,6 +18,7 @@ from jepa_ros_export import sigreg_jepa as family
 from jepa_ros_export.derivative_command import derivative as derivative_command
 from jepa_ros_export.family_command import add_family_commands
 from jepa_ros_export.graph_form import OPSET, BatchOption, BatchSizeOption, GraphForm, OpsetOption
+from jepa_ros_export.policy_command import policy_command
 from jepa_ros_export.precision_command import precision
 from jepa_ros_training.dataset import Runs, read_held_out
 from jepa_ros_training.recipe import held_out_of
@@ -143,6 +144,7 @@ def model_card(
 add_family_commands(app)
 app.command()(precision)
 app.command("derivative")(derivative_command)
+app.command("policy")(policy_command)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A policy prior distilled from recorded plans: `python -m jepa_ros_training.policy`.
+"""A policy prior distilled from recorded plans; `jepa-export policy` trains it and puts it into a bundle.
 
 Behaviour cloning of the planner (as the supervised step of guided policy search, Levine and Koltun 2013); TD-MPC2
 (Hansen et al. 2024, section 3.2) seeds a planner's samples so. Each step of a plan is an example: from the latent
@@ -7,27 +7,21 @@ it begins at, toward the plan's goal, this action. What is learned is a normal d
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import torch
-import typer
 from rich.progress import track
 from torch import Tensor, nn
 
 from jepa_ros.bundle.layout import StateLayout
-from jepa_ros.bundle.loader import ENCODER, Bundle, load_bundle
+from jepa_ros.bundle.loader import ENCODER, Bundle
 from jepa_ros.bundle.manifest import Manifest
 from jepa_ros.errors import JepaRosError
 from jepa_ros.planning.problem import ActionBounds
-from jepa_ros.planning.recorded import RecordedPlans, find_plans, read_plans
-from jepa_ros_export.graphs import TOLERANCE
-from jepa_ros_export.policy_head import add_policy, check_takes_policy
+from jepa_ros.planning.recorded import RecordedPlans
 
 _LEAST_STD, _FIRST_STD = 0.01, 0.3
 
@@ -237,48 +231,3 @@ def errors_of(policy: Policy, fitted: Pairs, held_out: Pairs) -> tuple[float, fl
     off = ((held_out.actions - said) / scale)[:, moved]
     constant = ((held_out.actions - fitted.actions.mean(0)) / scale)[:, moved]
     return float(off.square().mean().sqrt()), float(constant.square().mean().sqrt())
-
-
-def main(
-    bundle: Annotated[Path, typer.Option(help="folder of the bundle that made the plans")],
-    plans: Annotated[list[Path], typer.Option(help="plans.npz, or a folder that holds some; may be repeated")],
-    out: Annotated[Path, typer.Option(help="folder of the new bundle: a copy with heads/policy.onnx")],
-    policy_samples: Annotated[int, typer.Option(min=1, help="plans that the policy proposes in each search")] = 4,
-    width: Annotated[int, typer.Option(min=1, help="of the two hidden layers")] = 256,
-    epochs: Annotated[int, typer.Option(min=1, help="most passes over the plans")] = 100,
-    batch: Annotated[int, typer.Option(min=2, help="steps of plans in one optimiser step")] = 512,
-    learning_rate: Annotated[float, typer.Option(min=1e-9, help="of AdamW")] = 1e-3,
-    hold_out: Annotated[
-        float, typer.Option(min=0.01, max=0.9, help="share of the plans, the last, that say when to stop")
-    ] = 0.1,
-    seed: Annotated[int, typer.Option(help="of weights and batches")] = 0,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads")] = 1,
-) -> None:
-    """Distil recorded plans into a policy that seeds the planner's samples; minutes on one core."""
-    torch.set_num_threads(threads)
-    try:
-        opened = load_bundle(bundle)
-        check_takes_policy(opened)
-        read = []
-        for path in find_plans(plans):
-            read.append(read_plans(path))
-            check_plans(read[-1], opened, f"plans {path}")
-        recipe = PolicyRecipe(epochs, batch, learning_rate, hold_out=hold_out, seed=seed)
-        fitted, held_out = split(read, StateLayout(opened.manifest.state), hold_out)
-        bounds = bounds_of(opened.manifest)
-        config = PolicyConfig(fitted.latents.shape[1], tuple(bounds.low.tolist()), tuple(bounds.high.tolist()), width)
-        policy = fit_policy(fitted, held_out, config, recipe, progress=True)
-        off, constant = errors_of(policy, fitted, held_out)
-        latents, goals = held_out.latents.numpy(), held_out.goals.numpy()
-        parity = add_policy(bundle, out, policy, latents, goals, policy_samples, TOLERANCE)
-        figures = {"plans": sum(len(found) for found in read), "steps": len(fitted) + len(held_out),
-                   "held_out_error": round(off, 4), "constant_error": round(constant, 4),
-                   "std": [round(value, 4) for value in policy.std().tolist()], "parity": parity}  # fmt: skip
-        typer.echo(json.dumps({"bundle": str(out), **figures}))
-    except JepaRosError as error:
-        typer.echo(f"policy: {error}", err=True)
-        raise typer.Exit(1) from error
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -22,6 +22,7 @@ from jepa_ros.planning.factory import make_planner
 from jepa_ros.planning.problem import History, PlanProblem
 from jepa_ros.planning.recorded import RecordedPlans
 from jepa_ros.world_model import OnnxWorldModel
+from jepa_ros_export.policy_command import policy_command
 from jepa_ros_training.policy import (
     Pairs,
     Policy,
@@ -30,7 +31,6 @@ from jepa_ros_training.policy import (
     bounds_of,
     errors_of,
     fit_policy,
-    main,
     pairs_of,
     split,
 )
@@ -38,7 +38,7 @@ from jepa_ros_training.policy import (
 LOW, HIGH, SIZE, HORIZON = (-0.4, -0.3, -0.9), (0.6, 0.3, 0.9), 8, 4
 CONFIG = PolicyConfig(SIZE, LOW, HIGH, width=16)
 POLICY = typer.Typer()
-POLICY.command()(main)
+POLICY.command()(policy_command)
 
 
 def untrained(config=CONFIG, seed=0):

@@ -40,8 +40,6 @@ def choose_providers(requested: tuple[str, ...] | None = None) -> tuple[str, ...
 class Session:
     """One graph, ready to run.
 
-    Threads never spin while they wait: on a robot the cores have other work.
-
     Args:
         path: the `.onnx` file.
         threads: for one operator.
@@ -53,18 +51,13 @@ class Session:
 
     def __init__(self, path: Path, threads: int = 1, providers: tuple[str, ...] | None = None) -> None:
         self.path = path
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
         chosen = choose_providers(providers)
         if not path.is_file():
             raise ModelError(f"graph {path}: no such file")
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=list(chosen))
+            self._session = onnxruntime.InferenceSession(str(path), session_options(threads), providers=list(chosen))
         except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
-            raise ModelError(f"graph {path}: cannot be opened ({_first_line(error)})") from error
+            raise ModelError(f"graph {path}: cannot be opened ({first_line(error)})") from error
         self.provider: str = self._session.get_providers()[0]
         if self.provider != chosen[0]:
             _LOG.warning("graph %s: fell back from %s to %s", path.name, chosen[0], self.provider)
@@ -82,7 +75,7 @@ class Session:
         try:
             found = self._session.run(self._output_names, inputs)
         except Exception as error:  # as above
-            raise ModelError(f"graph {self.path.name}: {_first_line(error)}") from error
+            raise ModelError(f"graph {self.path.name}: {first_line(error)}") from error
         return dict(zip(self._output_names, found, strict=True))
 
     def run_rows(self, **inputs: Array) -> dict[str, Array]:
@@ -140,13 +133,13 @@ class BoundRun:
             for name, array in outputs.items():
                 self._binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         except Exception as error:  # as above
-            raise ModelError(f"graph {graph}: {_first_line(error)}") from error
+            raise ModelError(f"graph {graph}: {first_line(error)}") from error
 
     def __call__(self) -> None:
         try:
             self._session.run_with_iobinding(self._binding)
         except Exception as error:  # as above
-            raise ModelError(f"graph {self._graph}: {_first_line(error)}") from error
+            raise ModelError(f"graph {self._graph}: {first_line(error)}") from error
 
 
 def _fixed_batch(shapes: list[tuple[int | str | None, ...]]) -> int | None:
@@ -156,6 +149,16 @@ def _fixed_batch(shapes: list[tuple[int | str | None, ...]]) -> int | None:
     return size if isinstance(size, int) else None
 
 
-def _first_line(error: Exception) -> str:
+def session_options(threads: int) -> onnxruntime.SessionOptions:
+    """For a graph on this many threads, which never spin while they wait: on a robot the cores have other work."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return options
+
+
+def first_line(error: Exception) -> str:
     """What went wrong, without ONNX Runtime's stack; some of its exceptions have no text."""
     return next(iter(str(error).splitlines()), type(error).__name__)

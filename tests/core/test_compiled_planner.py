@@ -17,7 +17,12 @@ from jepa_ros.bundle.plan_cost import plan_cost
 from jepa_ros.errors import PlanningError
 from jepa_ros.guardrails import ActionChange, ActionMagnitude, HeadLimit, KeepAway, Penalty, Sum
 from jepa_ros.planning.compiled import execution
+from jepa_ros.planning.compiled.cache import PlanCache
+from jepa_ros.planning.compiled.compiler import STATE, PlanShape, Question, compile_plan
+from jepa_ros.planning.compiled.execution import PlanRun
+from jepa_ros.planning.compiled.objectives import terms_of
 from jepa_ros.planning.compiled.planner import GraphPlanner
+from jepa_ros.planning.compiled.scoring import WORST
 from jepa_ros.planning.config import PlannerConfig
 from jepa_ros.planning.cost import GoalObjective
 from jepa_ros.planning.factory import PLANNERS, make_planner
@@ -257,3 +262,40 @@ def test_the_graphs_count_is_the_cards(default, tmp_path):
     embedded_once = judged // 2 + judged // 2 // rows
     assert found == predicted + embedded_once
     assert found < predicted + judged
+
+
+def test_several_iterations_in_one_call_are_those_of_several_calls(default, tmp_path):
+    problem = problem_of(default)
+    question = Question(terms_of(problem.objective, 3))
+    rng, plan = np.random.default_rng(0), (4, 3)
+    noise = rng.standard_normal((3, CONFIG.samples, 2, 3), dtype=np.float32)
+    history = problem.history
+    given = {
+        "history_latent": np.concatenate([history.latents[:1], history.latents])[None],
+        "history_action": np.concatenate([np.zeros((1, 3), np.float32), history.actions])[None],
+        "low": problem.bounds.low, "high": problem.bounds.high, "rest": problem.bounds.rest,
+        "floor": problem.bounds.half_range * np.float32(CONFIG.min_std),
+        "guesses": np.stack([np.zeros(plan, np.float32), problem.warm_start]),
+        "mean": problem.warm_start, "best_actions": problem.warm_start,
+        "std": np.tile(problem.bounds.half_range, (4, 1)),
+        "best_energy": np.full(1, WORST, np.float32), "best_violation": np.full(1, WORST, np.float32),
+        **question.parameters(),
+    }  # fmt: skip
+    later = np.array([0, 1, 1], np.float32)
+    found = {}
+    for steps in (1, 3):
+        shape = PlanShape("cem", CONFIG, 3, 3, 2, CONFIG.samples, steps)
+        run = PlanRun(PlanCache(tmp_path).get(str(steps), lambda s=shape: compile_plan(default.bundle, s, question)),
+                      STATE["sampling"])  # fmt: skip
+        for name, values in given.items():
+            run.write(name, values)
+        trace = []
+        for begin in range(0, 3, steps):
+            run.write("noise", noise[begin : begin + steps])
+            run.write("later", later[begin : begin + steps])
+            run()
+            trace.append(run.read("trace"))
+        found[steps] = np.concatenate(trace), run.read("mean"), run.read("best_actions")
+    for single, together in zip(found[1], found[3], strict=True):
+        np.testing.assert_allclose(together, single, rtol=1e-4, atol=1e-5)
+    assert (np.diff(found[3][0][:, 1]) <= 0).all()

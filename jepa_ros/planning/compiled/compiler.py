@@ -18,7 +18,7 @@ from jepa_ros.planning.compiled.model import GraphModel
 from jepa_ros.planning.compiled.sampling import Distribution, Draw, SamplingIteration
 from jepa_ros.planning.compiled.scoring import Best, Bounds, Scored, score
 from jepa_ros.planning.compiled.tensors import GraphBuilder, Value
-from jepa_ros.planning.compiled.terms import Gradient, Imagined, Parameters, Term
+from jepa_ros.planning.compiled.terms import Gradient, Imagined, Term
 from jepa_ros.planning.config import PlannerConfig
 from jepa_ros.types import Float32
 
@@ -220,6 +220,3 @@ def _own_hash() -> str:
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-__all__ = ["BEST", "NEXT", "STATE", "Parameters", "PlanShape", "Question", "compile_plan", "content_hash"]

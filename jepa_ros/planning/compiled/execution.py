@@ -16,7 +16,7 @@ import onnxruntime
 
 from jepa_ros.errors import ModelError
 from jepa_ros.planning.compiled.compiler import NEXT
-from jepa_ros.runtime import choose_providers
+from jepa_ros.runtime import choose_providers, first_line, session_options
 from jepa_ros.types import Float32
 
 _LOG = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class PlanRun:
         try:
             self._session.run_with_iobinding(self._bindings[self._turn], self._options[self._turn])
         except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
-            raise ModelError(f"plan graph {self.path}: {_first_line(error)}") from error
+            raise ModelError(f"plan graph {self.path}: {first_line(error)}") from error
         self._turn = 1 - self._turn
 
     def _buffer(self, shape: tuple[int, ...]) -> Any:
@@ -109,16 +109,11 @@ class PlanRun:
 
 
 def _open(path: Path, threads: int, providers: Sequence[str]) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
     configured = [(name, _provider_options(name, path.parent)) for name in providers]
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=configured)
+        return onnxruntime.InferenceSession(str(path), session_options(threads), providers=configured)
     except Exception as error:  # as above
-        raise ModelError(f"plan graph {path}: cannot be opened ({_first_line(error)})") from error
+        raise ModelError(f"plan graph {path}: cannot be opened ({first_line(error)})") from error
 
 
 def _provider_options(name: str, folder: Path) -> dict[str, str]:
@@ -139,7 +134,3 @@ def _run_options(turn: int) -> onnxruntime.RunOptions:
     options = onnxruntime.RunOptions()
     options.add_run_config_entry("gpu_graph_id", str(turn + 1))  # one recording a direction
     return options
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

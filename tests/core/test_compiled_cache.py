@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -127,12 +128,16 @@ def test_the_hash_follows_what_a_graph_is_made_of():
         def head(self, name, latents, goal):
             return latents[:, 0]
 
-    def key(goal=0.0, cost=terms, **changes):
+    def key(goal=0.0, cost=terms, bundle=bundle, **changes):
         objective = GoalObjective(Model(), np.full(128, goal, np.float32), cost)
         shape = {"planner": "cem", "config": PlannerConfig(), "actions": 3, "known": 3, "guesses": 2, "rows": 64}
         return content_hash(bundle, PlanShape(**{**shape, **changes}), Question(terms_of(objective, 3)))
 
     assert key() == key(goal=1.0)
+    # The same files under other names are another model.
+    head = bundle.manifest.heads["value"].model_copy(update={"inputs": ["goal", "latent"]})
+    renamed = replace(bundle, manifest=bundle.manifest.model_copy(update={"heads": {"value": head}}))
+    assert key(bundle=renamed) != key()
     others = [key(planner="mppi"), key(known=2), key(guesses=3), key(norm_limit=1.0), key(cost=terms[:1]),
               key(config=PlannerConfig(elites=9))]  # fmt: skip
     assert len({key(), *others}) == 7

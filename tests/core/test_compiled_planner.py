@@ -14,7 +14,7 @@ from jepa_ros.bundle.flops import graph_cost
 from jepa_ros.bundle.loader import load_bundle
 from jepa_ros.bundle.manifest import CostTerm
 from jepa_ros.bundle.plan_cost import plan_cost
-from jepa_ros.errors import PlanningError
+from jepa_ros.errors import ModelError, PlanningError
 from jepa_ros.guardrails import ActionChange, ActionMagnitude, HeadLimit, KeepAway, Penalty, Sum
 from jepa_ros.planning.compiled import execution
 from jepa_ros.planning.compiled.cache import PlanCache
@@ -299,3 +299,13 @@ def test_several_iterations_in_one_call_are_those_of_several_calls(default, tmp_
     for single, together in zip(found[1], found[3], strict=True):
         np.testing.assert_allclose(together, single, rtol=1e-4, atol=1e-5)
     assert (np.diff(found[3][0][:, 1]) <= 0).all()
+
+
+def test_an_input_that_a_graph_does_not_have_is_no_silence(default, tmp_path):
+    planner = GraphPlanner(default, CONFIG, cache=tmp_path)
+    planner.prepare(problem_of(default))
+    run = PlanRun(planner.graphs[0], STATE["sampling"])
+    with pytest.raises(ModelError, match="it has no input limit"):
+        run.write("limit", np.zeros(1, np.float32))
+    with pytest.raises(ModelError, match=r"low is \[2\], not \[3\]"):
+        run.write("low", np.zeros(2, np.float32))

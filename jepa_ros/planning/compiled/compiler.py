@@ -95,6 +95,7 @@ def content_hash(bundle: Bundle, shape: PlanShape, question: Question) -> str:
         "files": {name: digest for name, digest in bundle.manifest.files.items() if not name.startswith("goals/")},
         "state": [tensor.model_dump() for tensor in bundle.manifest.state],
         "predictor": bundle.manifest.predictor.model_dump(),
+        "heads": {name: head.model_dump() for name, head in bundle.manifest.heads.items()},
         "shape": asdict(shape),
         "terms": question.structure,
         "parameters": {name: value.shape for name, value in question.parameters().items()},

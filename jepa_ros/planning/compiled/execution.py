@@ -65,14 +65,14 @@ class PlanRun:
         self._turn = 0
 
     def write(self, name: str, values: Float32) -> None:
-        """Copy into an input or the present state. An input that the graph does not have is passed over.
+        """Copy into an input or the present state.
 
         Raises:
-            ModelError: values of another shape.
+            ModelError: the graph has no such input, or one of another shape.
         """
         buffer = self._sides[self._turn].get(name) or self._inputs.get(name)
         if buffer is None:
-            return  # nothing that was asked for depends on it, so the runtime has taken it out
+            raise ModelError(f"plan graph {self.path}: it has no input {name}")
         if tuple(buffer.shape()) != values.shape:
             raise ModelError(f"plan graph: {name} is {list(values.shape)}, not {list(buffer.shape())}")
         buffer.update_inplace(np.ascontiguousarray(values, np.float32))

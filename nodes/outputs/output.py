@@ -1,0 +1,40 @@
+"""`Output`: the one interface that every way of commanding a robot has."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from builtin_interfaces.msg import Time
+
+from jepa_ros.types import Float64, JointCommand
+
+
+class Output(Protocol):
+    """Sends what the safety filter let through. It changes no value, only the form it is sent in.
+
+    `joint_command` owns one and calls `send` from its control thread; `command_watchdog` owns another and calls `damp`.
+    """
+
+    def send(self, at: Time, command: JointCommand | None, applied: Float64 | None) -> None:
+        """Send one tick's result.
+
+        Args:
+            at: stamp of the command.
+            command: joint targets in the robot's joint order, or None while nothing may be sent. Its arrays are only
+                good until the next tick.
+            applied: the action that was carried out `[A]`, in the order of the action names (body velocity, m/s and
+                rad/s); None when no motion was run in this tick, which an output that sends velocities takes for zero.
+        """
+        ...
+
+    def damp(self, at: Time, command: JointCommand) -> None:
+        """Send the softest thing that this output has: nobody commands the robot any more."""
+        ...
+
+    def refusal(self) -> str | None:
+        """Why the robot would not listen to `send` now, in a sentence for the operator; None if it would."""
+        ...
+
+    def close(self) -> None:
+        """Give back publishers and subscriptions."""
+        ...

@@ -160,7 +160,7 @@ def cases_of(model: OnnxWorldModel, count: int, horizon: int, real: bool) -> tup
         partial = path.with_suffix(f".{os.getpid()}.npz")
         np.savez_compressed(partial, **arrays)
         partial.replace(path)
-    with np.load(path) as found:
+    with np.load(path, allow_pickle=False) as found:
         rows = zip(*(found[name] for name in ("latents", "past", "goal", "warm_start")), strict=True)
         cases = [Case(number, *row) for number, row in enumerate(rows)]
     return cases, f"evenly from seeded drives in the simulator (seed {DRIVE_SEED}), with their warm starts"
@@ -181,7 +181,7 @@ def reference_energies(model: OnnxWorldModel, cases: Sequence[Case], config: Pla
             raise JepaRosError("the published search reached no finite energy: is the model's output finite?")
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(path, energies=np.array(energies))
-    with np.load(path) as found:
+    with np.load(path, allow_pickle=False) as found:
         return np.asarray(found["energies"], np.float64)
 
 

@@ -89,10 +89,10 @@ def plot(found: Mapping[Label, Series], title: str, path: Path) -> None:
     first, last = min(end[0] for end in ends), max(end[-1] for end in ends)
     times = np.geomspace(first, last * 1.05, _POINTS)
     figure, axes = plt.subplots(figsize=(9, 5.5))
-    for label in fastest.values():
+    for label, look in zip(fastest.values(), line_looks(len(fastest)), strict=True):
         low, middle, high = (np.where(np.isfinite(q), q, np.nan) for q in energy_over_time(found[label], times))
-        (line,) = axes.step(times * 1e3, middle, where="post", label=str(label))
-        axes.fill_between(times * 1e3, low, high, step="post", alpha=0.15, color=line.get_color(), linewidth=0)
+        axes.step(times * 1e3, middle, where="post", label=str(label), **look)
+        axes.fill_between(times * 1e3, low, high, step="post", alpha=0.15, color=look["color"], linewidth=0)
     relative = all(min(series.references) > 0 for series in found.values())
     axes.axhline(1.0 if relative else 0.0, color="black", linewidth=0.8, linestyle=":", label="reference energy")
     axes.set_xscale("log")
@@ -107,6 +107,13 @@ def plot(found: Mapping[Label, Series], title: str, path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path, dpi=150)
     plt.close(figure)
+
+
+def line_looks(count: int) -> list[dict[str, Any]]:
+    """Colour and dashes of this many lines, no two alike: matplotlib's ten colours, then again dashed, then with a dot
+    more behind each dash for every further ten."""
+    dashes = ["-", *((0, (5, 2, *(1, 2) * dots)) for dots in range(count // 10))]
+    return [{"color": f"C{i % 10}", "linestyle": dashes[i // 10]} for i in range(count)]
 
 
 def _median_s(series: Series) -> float:

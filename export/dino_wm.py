@@ -215,7 +215,8 @@ def build(state: State, config: Config) -> Parts:
         parts["proprio_encoder"] = encoder.proprio_encoder
     load(state, "dino-wm", encoder.tokens, config.encoder, "dinov2_vits14_pretrain.pth", parts)
     tokens, width = config.side**2, config.proprio_width
-    tensors = [StateTensor(name="visual", kind="tokens", shape=(tokens, predictor.encoded))]
+    grid = config.side, config.side
+    tensors = [StateTensor(name="visual", kind="tokens", shape=(tokens, predictor.encoded), grid=grid)]
     if seen:
         tensors.append(StateTensor(name="proprio", kind="vector", shape=(width,), role="proprio"))
         tensors.append(StateTensor(name="proprio_rest", kind="tokens", shape=(tokens - 1, width), role="proprio"))

@@ -168,7 +168,8 @@ class EncoderFamily:
             check_original(kind, found, self.shapes(config), f"{kind} encoder")
         load_tokens(encoder.encoder, found, f"{kind} encoder")
         fill(predictor, under(state, "predictor."), f"{kind} predictor")
-        tokens = StateTensor(name="latent", kind="tokens", shape=(config.tokens, config.hidden_size))
+        grid = None if config.latent != "tokens" else (config.grid, config.grid)
+        tokens = StateTensor(name="latent", kind="tokens", shape=(config.tokens, config.hidden_size), grid=grid)
         vector = StateTensor(name="latent", kind="vector", shape=(config.hidden_size,))
         manifest = make_manifest(
             kind,

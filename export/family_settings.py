@@ -9,6 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from jepa_ros.errors import BundleError
+from jepa_ros.plain_yaml import read_yaml
 from jepa_ros_export.families import family_module
 
 # Groups of settings that do not depend on one another: a file that gives some of one keeps the others. An action, a
@@ -89,7 +90,7 @@ def _required(module: Any) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = yaml.safe_load(path.read_text())
+        found = read_yaml(path)
     except OSError as error:
         raise BundleError(f"config {path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -25,6 +25,7 @@ from jepa_ros.bundle.manifest import Manifest
 from jepa_ros.bundle.signatures import expected_signatures
 from jepa_ros.errors import BundleError
 from jepa_ros.golden import relative_error
+from jepa_ros.plain_yaml import read_yaml
 from jepa_ros_export.family import UNMEASURED, Parts
 from jepa_ros_export.generic_example import write_example
 from jepa_ros_export.generic_programs import read_program
@@ -105,7 +106,7 @@ def read_config(path: Path) -> Manifest:
         BundleError: not YAML, or a field that does not fit, named.
     """
     try:
-        found: Any = yaml.safe_load(path.read_text())
+        found: Any = read_yaml(path)
     except OSError as error:
         raise BundleError(f"config {path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

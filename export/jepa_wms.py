@@ -243,7 +243,8 @@ def build(state: State, config: Config) -> Parts:
     predictor = (Predictor if config.proprio is None else ProprioPredictor)(config)
     parts: dict[str, nn.Module] = {"predictor": predictor.predictor}
     tokens = config.side**2
-    tensors = [StateTensor(name="visual", kind="tokens", shape=(tokens, config.encoder["hidden_size"]))]
+    grid = config.side, config.side
+    tensors = [StateTensor(name="visual", kind="tokens", shape=(tokens, config.encoder["hidden_size"]), grid=grid)]
     encoder: Encoder | ProprioEncoder = Encoder(config)
     image = encoder
     if config.proprio is not None:

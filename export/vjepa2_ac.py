@@ -143,7 +143,9 @@ def build(state: State, config: Config) -> Parts:
         config,
         camera={**CAMERAS[FAMILY], "width": config.image, "height": config.image, "resize": config.resize},
         state=[
-            StateTensor(name="latent", kind="tokens", shape=(tokens, config.encoder_width)),
+            StateTensor(
+                name="latent", kind="tokens", shape=(tokens, config.encoder_width), grid=(config.side, config.side)
+            ),
             StateTensor(name="pose", kind="vector", shape=(7,), role="proprio"),
         ],
         predictor=PredictorSpec(causal=True, max_context=config.max_context, sliding=True, output="sequence"),

@@ -132,6 +132,18 @@ class OnnxWorldModel:
         """
         self._opened_derivative()
 
+    def check_derivatives(self) -> None:
+        """Hold the derivatives against their golden values and close them again: a plan graph has its own.
+
+        Raises:
+            BundleError, ModelError: as `open_derivatives`.
+        """
+        if self._derivative is None:
+            self._derivative_session()
+            for head in self.manifest.heads.values():
+                if head.gradient is not None:
+                    self._checked_session(head.gradient)
+
     def pullback(
         self, latents: Float32, past_actions: Float32, actions: Float32, predicted: Float32, cotangent: Float32
     ) -> Float32:
@@ -165,7 +177,7 @@ class OnnxWorldModel:
                 f"bundle {self.manifest.name}: head {name!r} has no gradient, which planning by gradients needs; "
                 "export it again with its derivative"
             )
-        session = self._open_head_gradient(name)
+        session = self._head_gradient_session(name, spec.gradient)
         given = session.run_rows(**inputs, cotangent=np.ascontiguousarray(cotangent, np.float32))["grad_latent"]
         found = np.zeros((len(latents), self.latent_dim), np.float32)
         found[:, self.layout.place(self.layout.latent.name)] = given.reshape(len(latents), -1)
@@ -173,26 +185,31 @@ class OnnxWorldModel:
 
     def _opened_derivative(self) -> PredictorDerivative:
         if self._derivative is None:
-            if not self.has_derivative:
-                raise ModelError(
-                    f"bundle {self.manifest.name}: it has no {PREDICTOR_VJP}, which planning by gradients needs; "
-                    "export it again with its derivative"
-                )
-            session = Session(self.bundle.file(PREDICTOR_VJP), self.threads, self.providers)
-            check_golden(self.bundle, {PREDICTOR_VJP: session})
+            session = self._derivative_session()
             for name, head in self.manifest.heads.items():
                 if head.gradient is not None:
-                    self._open_head_gradient(name)
+                    self._head_gradient_session(name, head.gradient)
             self._derivative = PredictorDerivative(self.manifest, self.layout, session, self._predictor)
         return self._derivative
 
-    def _open_head_gradient(self, name: str) -> Session:
+    def _derivative_session(self) -> Session:
+        """The predictor's derivative, checked."""
+        if not self.has_derivative:
+            raise ModelError(
+                f"bundle {self.manifest.name}: it has no {PREDICTOR_VJP}, which planning by gradients needs; "
+                "export it again with its derivative"
+            )
+        return self._checked_session(PREDICTOR_VJP)
+
+    def _head_gradient_session(self, name: str, file: str) -> Session:
         if name not in self._head_gradients:
-            file = self.manifest.heads[name].gradient or ""
-            session = Session(self.bundle.file(file), self.threads, self.providers)
-            check_golden(self.bundle, {file: session})
-            self._head_gradients[name] = session
+            self._head_gradients[name] = self._checked_session(file)
         return self._head_gradients[name]
+
+    def _checked_session(self, file: str) -> Session:
+        session = Session(self.bundle.file(file), self.threads, self.providers)
+        check_golden(self.bundle, {file: session})
+        return session
 
     def policy(self, latents: Float32, noise: Float32, goal: Float32 | None = None) -> Float32:
         """What the bundle's policy head would do: latents `[B, D]`, standard normal noise `[B, A]` → actions `[B, A]`.

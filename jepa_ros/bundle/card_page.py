@@ -137,7 +137,14 @@ def _action(action: Block) -> Block:
 def _term(term: Block) -> str:
     discount = "" if term["discount"] == 1 else f", discount {term['discount']:g}"
     how = "" if term["metric"] == "value" else f" {term['metric']} ({term['reduction']})"
-    return f"{term['weight']:g} × {term['source']}{how}, steps: {term['steps']}{discount}"
+    where = "" if term["tokens"] is None else f", tokens {_tokens(term['tokens'])}"
+    return f"{term['weight']:g} × {term['source']}{how}{where}, steps: {term['steps']}{discount}"
+
+
+def _tokens(mask: list[int | list[int]] | Block) -> str:
+    if isinstance(mask, dict):
+        return ", ".join(f"{axis} {begin}–{end - 1}" for axis, (begin, end) in mask.items())
+    return ", ".join(str(item) if isinstance(item, int) else f"{item[0]}–{item[1] - 1}" for item in mask)
 
 
 def _with_units(names: list[str], units: list[str]) -> str:

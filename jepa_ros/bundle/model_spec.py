@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+# No model comes near these; buffers are made by these numbers, so that a wrong one must not take all memory.
+MOST_STEPS, MOST_ROWS, MOST_VALUES = 4096, 2**20, 2**26
 
 # Names that graphs and golden.npz have for something else.
 _TAKEN = ("action", "image", "measured", "goal", "noise", "next", "context")
@@ -47,14 +51,14 @@ class CameraSpec(Strict):
 
     name: str = "camera"
     crop: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-    width: int = Field(gt=0)
-    height: int = Field(gt=0)
+    width: int = Field(gt=0, le=8192)
+    height: int = Field(gt=0, le=8192)
     channels: Literal[1, 2, 3] = 3
     resize: Literal["stretch", "letterbox", "center_crop", "resize_center_crop"] = "stretch"
-    resize_to: int | None = Field(default=None, gt=0)
+    resize_to: int | None = Field(default=None, gt=0, le=8192)
     interpolation: Literal["area", "linear", "cubic", "nearest"] = "area"
     antialias: bool = True
-    frame_stack: int = Field(default=1, ge=1)
+    frame_stack: int = Field(default=1, ge=1, le=256)
     horizontal_fov_rad: float | None = Field(default=None, gt=0, lt=3.2)
     fov_tolerance_rad: float = Field(default=0.1, gt=0)
     mount: Mount = Mount()
@@ -84,8 +88,8 @@ class Timing(Strict):
 
     step_s: float = Field(gt=0)
     frame_skip: int = Field(default=1, ge=1)
-    history_min: int = Field(default=1, ge=1)
-    history_max: int = Field(default=1, ge=1)
+    history_min: int = Field(default=1, ge=1, le=MOST_STEPS)
+    history_max: int = Field(default=1, ge=1, le=MOST_STEPS)
     warm_up: Literal["grow", "pad", "require"] = "pad"
 
     @model_validator(mode="after")
@@ -102,6 +106,7 @@ class StateTensor(Strict):
         name: of the encoder's output and the predictor's input; the predictor's output is `next` where the state is
             this tensor alone, and else `next_NAME`.
         kind: `vector` `[D]`, `tokens` `[N, D]` or `map` `[C, h, w]`.
+        grid: rows and columns that the tokens of kind `tokens` lie in, row by row; None where they lie in none.
         role: `latent` and `proprio` are encoded and predicted; an `outcome`, such as a reward, is only predicted: the
             encoder does not give it and the predictor does not take it.
     """
@@ -110,15 +115,28 @@ class StateTensor(Strict):
     kind: Literal["vector", "tokens", "map"]
     shape: tuple[int, ...] = Field(min_length=1)
     role: Literal["latent", "proprio", "outcome"] = "latent"
+    grid: tuple[int, int] | None = None
+
+    @property
+    def token_grid(self) -> tuple[int, int] | None:
+        """Rows and columns of the tokens, or of a map's places; None where there is no grid."""
+        return (self.shape[1], self.shape[2]) if self.kind == "map" else self.grid
 
     @model_validator(mode="after")
     def _shape_is_of_its_kind(self) -> StateTensor:
         axes = {"vector": 1, "tokens": 2, "map": 3}[self.kind]
+        if math.prod(self.shape) > MOST_VALUES:
+            raise ValueError(f"shape of {self.name} must hold {MOST_VALUES} values at most")
         if len(self.shape) != axes or min(self.shape) < 1:
             raise ValueError(f"shape of {self.name} must be {axes} sizes of at least 1 for kind {self.kind}")
+        if self.grid is not None and (self.kind != "tokens" or self._grid_is_wrong(self.grid)):
+            raise ValueError(f"grid of {self.name} is for kind tokens; rows x columns must be its number of tokens")
         if self.name in _TAKEN or self.name.startswith(_TAKEN_PREFIXES):
             raise ValueError(f"a state tensor cannot be named {self.name}")
         return self
+
+    def _grid_is_wrong(self, grid: tuple[int, int]) -> bool:
+        return min(grid) < 1 or grid[0] * grid[1] != self.shape[0]
 
 
 class ProprioSpec(Strict):
@@ -151,7 +169,7 @@ class ActionSpec(Strict):
 
     names: list[str] = Field(min_length=1)
     units: list[str]
-    block: int = Field(default=1, ge=1)
+    block: int = Field(default=1, ge=1, le=MOST_STEPS)
     low: list[float]
     high: list[float]
     norm_limit: float | None = Field(default=None, gt=0)
@@ -189,9 +207,9 @@ class CacheSpec(Strict):
         condition: C, values that a step's action is made into.
     """
 
-    layers: int = Field(ge=1)
-    width: int = Field(ge=1)
-    condition: int = Field(ge=1)
+    layers: int = Field(ge=1, le=1024)
+    width: int = Field(ge=1, le=MOST_VALUES)
+    condition: int = Field(ge=1, le=MOST_VALUES)
 
 
 class PredictorSpec(Strict):
@@ -210,10 +228,10 @@ class PredictorSpec(Strict):
     """
 
     causal: bool = False
-    max_context: int = Field(ge=1)
+    max_context: int = Field(ge=1, le=MOST_STEPS)
     sliding: bool = True
     output: Literal["last", "sequence"] = "last"
-    batch: int | None = Field(default=None, ge=1)
+    batch: int | None = Field(default=None, ge=1, le=MOST_ROWS)
     cache: CacheSpec | None = None
 
     @model_validator(mode="after")

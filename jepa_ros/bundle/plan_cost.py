@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
+import numpy as np
+
 from jepa_ros.bundle.flops import GraphCost, Shape, graph_cost
 from jepa_ros.bundle.graphs import read_signature
 from jepa_ros.bundle.layout import StateLayout
 from jepa_ros.bundle.loader import ENCODER, PREDICTOR, PREDICTOR_VJP, Bundle
 from jepa_ros.bundle.manifest import Manifest
+from jepa_ros.bundle.token_mask import TokenMask
 from jepa_ros.errors import BundleError
 from jepa_ros.planning.config import PlannerConfig
 from jepa_ros.prediction import activation_bytes, most_rows
@@ -132,13 +135,15 @@ def _in_parts(file: str, batch: int, calls: int, fixed: int | None) -> tuple[str
 
 def _differences(manifest: Manifest, layout: StateLayout, horizon: int) -> int:
     """Floats a sample of `GoalObjective`'s differences: terms whose steps and sizes are the same share a buffer."""
-    steps: dict[str, int] = {}
+    steps: dict[tuple[str, TokenMask | None], int] = {}
     for term in manifest.cost:
         if term.metric not in ("value", "cosine"):
             judged = 1 if term.steps == "last" else horizon
-            steps[term.source] = max(steps.get(term.source, 0), judged)
-    places = {name: layout.place(name) for name in steps}
-    return sum(count * size for count, size in {(steps[name], at.stop - at.start) for name, at in places.items()})
+            key = term.source, term.tokens
+            steps[key] = max(steps.get(key, 0), judged)
+    columns = np.arange(layout.size)
+    sizes = {key: columns[layout.columns(*key)].size for key in steps}
+    return sum(count * size for count, size in {(steps[key], sizes[key]) for key in steps})
 
 
 def planner_settings(manifest: Manifest) -> PlannerConfig:

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, field_validator, model_validator
 
-from jepa_ros.bundle.model_spec import StateTensor, Strict
+from jepa_ros.bundle.model_spec import MOST_ROWS, MOST_STEPS, StateTensor, Strict
+from jepa_ros.bundle.token_mask import TokenMask, chosen_tokens
 
 # A head's name is part of names in golden.npz and of `head:NAME`.
 HeadName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 def check_inside(name: str) -> str:
-    """A file's name, relative to the bundle's folder and within it.
+    """A file's name, relative to the bundle's folder and within it, that can be shown as it is.
 
     Raises:
         ValueError: it is not.
     """
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
+    if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts or not name.isprintable():
         raise ValueError(f"{name!r} points outside the bundle's folder")
     return name
 
@@ -59,6 +60,15 @@ class Head(Strict):
         return self
 
 
+class Distance(NamedTuple):
+    """What a cost term measures at one step; terms that differ in steps and weight alone share it. See `CostTerm`."""
+
+    source: str
+    metric: str
+    reduction: str
+    tokens: TokenMask | None
+
+
 class CostTerm(Strict):
     """One term of the energy.
 
@@ -66,6 +76,7 @@ class CostTerm(Strict):
         source: a state tensor's name, or `head:NAME`.
         metric: distance from the goal's tensor of that name; `value`: what the head, or a tensor of one element, says.
         reduction: over a tensor's elements.
+        tokens: of the tensor that count, see `TokenMask`; the reduction is over their elements. None counts all.
         weight: of the term; negative where more is better.
         steps: `all`: mean over the plan's steps; `sum` of them; `last` alone.
         discount: γ; what is said after step h, from 0, counts γʰ times in `all` and `sum`, and γᴴ times in `last`.
@@ -77,6 +88,12 @@ class CostTerm(Strict):
     weight: float = 1.0
     steps: Literal["all", "sum", "last"] = "all"
     discount: float = Field(default=1.0, gt=0, le=1)
+    tokens: TokenMask | None = None
+
+    @property
+    def distance(self) -> Distance:
+        """What is measured at one step."""
+        return Distance(self.source, self.metric, self.reduction, self.tokens)
 
 
 class PlannerDefaults(Strict):
@@ -86,23 +103,23 @@ class PlannerDefaults(Strict):
     """
 
     name: Literal["cem", "icem", "mppi", "gradient", "hybrid"] = "cem"
-    samples: int | None = Field(default=None, ge=1)
-    iterations: int | None = Field(default=None, ge=1)
-    elites: int | None = Field(default=None, ge=1)
-    horizon: int | None = Field(default=None, ge=1)
-    knot: int | None = Field(default=None, ge=1)
+    samples: int | None = Field(default=None, ge=1, le=MOST_ROWS)
+    iterations: int | None = Field(default=None, ge=1, le=MOST_STEPS)
+    elites: int | None = Field(default=None, ge=1, le=MOST_ROWS)
+    horizon: int | None = Field(default=None, ge=1, le=MOST_STEPS)
+    knot: int | None = Field(default=None, ge=1, le=MOST_STEPS)
     std: float | None = Field(default=None, gt=0)
     min_std: float | None = Field(default=None, ge=0)
     momentum: float | None = Field(default=None, ge=0, lt=1)
     temperature: float | None = Field(default=None, gt=0)
-    policy_samples: int | None = Field(default=None, ge=1)
+    policy_samples: int | None = Field(default=None, ge=1, le=MOST_ROWS)
     convergence: float | None = Field(default=None, ge=0)
     patience: int | None = Field(default=None, ge=1)
     beta: float | None = Field(default=None, ge=0)
     keep: float | None = Field(default=None, ge=0, le=1)
     learning_rate: float | None = Field(default=None, gt=0)
     optimizer: Literal["adam", "sgd"] | None = None
-    descents: int | None = Field(default=None, ge=0)
+    descents: int | None = Field(default=None, ge=0, le=MOST_STEPS)
 
 
 class Calibration(Strict):
@@ -138,7 +155,7 @@ def check_gradients(heads: Mapping[str, Head]) -> None:
 
 
 def check_sources(terms: Sequence[CostTerm], state: Sequence[StateTensor], heads: Mapping[str, Head]) -> None:
-    """That every cost term's source is there and its metric fits it.
+    """That every cost term's source is there, and that its metric and its tokens fit it.
 
     Raises:
         ValueError: naming the term's source.
@@ -153,3 +170,20 @@ def check_sources(terms: Sequence[CostTerm], state: Sequence[StateTensor], heads
             raise ValueError(f"cost: metric value needs a head or a tensor of one element, not {term.source}")
         if term.metric != "value" and (tensor is None or tensor.role == "outcome"):
             raise ValueError(f"cost: {term.source} has no goal to be distant from; its metric is value")
+        check_tokens(term, tensor)
+
+
+def check_tokens(term: CostTerm, tensor: StateTensor | None) -> None:
+    """That the tokens of a term are some of its tensor's; None is a head.
+
+    Raises:
+        ValueError: naming the term's source.
+    """
+    if term.tokens is None:
+        return
+    if tensor is None or term.metric == "value":
+        raise ValueError(f"cost: tokens are for distances of a tensor, and {term.source} is judged by metric value")
+    try:
+        chosen_tokens(term.tokens, tensor)
+    except ValueError as error:
+        raise ValueError(f"cost: {error}") from error

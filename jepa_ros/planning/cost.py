@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jepa_ros.bundle.layout import StateLayout
 from jepa_ros.bundle.manifest import CostTerm, Manifest, StateTensor
+from jepa_ros.bundle.planning_spec import Distance, check_tokens
 from jepa_ros.errors import PlanningError
 from jepa_ros.protocols import HeadedModel, HeadGradientModel
 from jepa_ros.types import Float32
@@ -19,9 +21,10 @@ _LEAST_SCALE = np.float32(1e-12)  # of the two lengths that a cosine divides by
 class GoalObjective:
     """Weighted sum of the manifest's cost terms toward one goal latent.
 
-    A term on a tensor of the state is a distance over its elements, their mean or sum: "l2" is *squared*, "smooth_l1"
-    is quadratic below 1, "cosine" is 1 - cosine. "value" is what a head, or a tensor of one element such as a reward,
-    says as it is. `steps`: "all" is the mean over the horizon, "sum" the sum, "last" its last step; see `CostTerm`.
+    A term on a tensor of the state is a distance over its elements, or those of some of its tokens, their mean or sum:
+    "l2" is *squared*, "smooth_l1" is quadratic below 1, "cosine" is 1 - cosine. "value" is what a head, or a tensor of
+    one element such as a reward, says as it is. `steps`: "all" is the mean over the horizon, "sum" the sum, "last" its
+    last step; see `CostTerm`.
 
     Args:
         model: The world model; needs `head` where a term's source is a head.
@@ -51,8 +54,11 @@ class GoalObjective:
         if self.goal.size != self._layout.size:
             raise PlanningError(f"the goal latent has {self.goal.size} elements, the model's {self._layout.size}")
         self._arrival = arrival or terms[0]
+        self._columns: dict[Distance, slice | NDArray[np.intp]] = {}
         for term in (*terms, self._arrival):
             _check(term, model, self._layout)
+            if not term.source.startswith(_HEAD):
+                self._columns[term.distance] = self._layout.columns(term.source, term.tokens)
         self._heads = model if isinstance(model, HeadedModel) else None
         self.terms = tuple(terms)
         self._difference: dict[tuple[int, ...], Float32] = {}
@@ -60,10 +66,10 @@ class GoalObjective:
     def __call__(self, latents: Float32, actions: Float32) -> Float32:
         """Latents `[B, H, D]` → energy `[B]`; the actions do not enter."""
         energy = np.zeros(len(latents), dtype=np.float32)
-        distances: dict[tuple[str, str, str], Float32] = {}
-        whole = {_kind(term) for term in self.terms if term.steps != "last"}
+        distances: dict[Distance, Float32] = {}
+        whole = {term.distance for term in self.terms if term.steps != "last"}
         for term in self.terms:
-            kind = _kind(term)
+            kind = term.distance
             if kind not in distances:
                 distances[kind] = self._distance(latents if kind in whole else latents[:, -1:], term)
             energy += np.float32(term.weight) * _over_steps(distances[kind], term, latents.shape[1])
@@ -82,8 +88,7 @@ class GoalObjective:
             shares = np.float32(term.weight) * _shares(term, latents.shape[1])
             begin = latents.shape[1] - len(shares)
             slope = self._slope(latents[:, begin:], term, shares)
-            place = slice(None) if term.source.startswith(_HEAD) else self._layout.place(term.source)
-            found[:, begin:, place] += slope
+            found[:, begin:, self._columns.get(term.distance, slice(None))] += slope
         return found, np.zeros(actions.shape, np.float32)
 
     def arrival_energy(self, latent: Float32) -> float:
@@ -98,7 +103,8 @@ class GoalObjective:
         if self._heads is not None and term.source.startswith(_HEAD):
             flat = np.ascontiguousarray(latents.reshape(count * steps, size))
             return self._heads.head(term.source[len(_HEAD) :], flat, self.goal).reshape(count, steps)
-        latents, goal = self._layout.part(latents, term.source), self._layout.part(self.goal, term.source)
+        columns = self._columns[term.distance]
+        latents, goal = latents[..., columns], self.goal[columns]
         if term.metric == "value":
             return latents[..., 0]
         if term.metric == "cosine":
@@ -129,7 +135,8 @@ class GoalObjective:
             flat = np.ascontiguousarray(latents.reshape(count * steps, size))
             name, cotangent = term.source[len(_HEAD) :], np.tile(shares, count)
             return self._heads.head_gradient(name, flat, self.goal, cotangent).reshape(latents.shape)
-        latents, goal = self._layout.part(latents, term.source), self._layout.part(self.goal, term.source)
+        columns = self._columns[term.distance]
+        latents, goal = latents[..., columns], self.goal[columns]
         shares = shares[:, None]
         if term.metric == "value":
             return np.broadcast_to(shares, latents.shape)
@@ -185,11 +192,6 @@ def _shares(term: CostTerm, horizon: int) -> Float32:
     return np.asarray(shares / np.float32(horizon) if term.steps == "all" else shares, np.float32)
 
 
-def _kind(term: CostTerm) -> tuple[str, str, str]:
-    """What makes two terms share one distance."""
-    return term.source, term.metric, term.reduction
-
-
 def _check(term: CostTerm, model: object, layout: StateLayout) -> None:
     head = term.source.startswith(_HEAD)
     if not head and term.source not in layout:
@@ -200,3 +202,7 @@ def _check(term: CostTerm, model: object, layout: StateLayout) -> None:
         raise PlanningError(f"cost term on '{term.source}': metric 'value' is for heads, and heads take no other")
     if head and not isinstance(model, HeadedModel):
         raise PlanningError(f"cost term on '{term.source}': this model has no heads")
+    try:
+        check_tokens(term, None if head else layout.tensor(term.source))
+    except ValueError as error:
+        raise PlanningError(str(error)) from error

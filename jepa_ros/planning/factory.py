@@ -92,15 +92,18 @@ def make_planner(
             f"planner setting 'horizon' is {config.horizon}, and this bundle's predictor, which does not slide, goes "
             f"{predictor.max_context} steps at most"
         )
+    if engine not in (None, *get_args(Engine)):
+        raise PlanningError(f"no planning engine is called '{engine}': use one of {', '.join(get_args(Engine))}")
     if name in BY_GRADIENT and isinstance(model, OnnxWorldModel):
         if lacking := lacks(manifest, name):
             raise PlanningError(
                 f"planner '{name}' needs {lacking}, which this bundle lacks: export it with its derivatives, or use "
                 f"one of {', '.join(planners_of(manifest))}"
             )
-        model.open_derivatives()  # now, and not in the first plan
-    if engine not in (None, *get_args(Engine)):
-        raise PlanningError(f"no planning engine is called '{engine}': use one of {', '.join(get_args(Engine))}")
+        if engine == "numpy":
+            model.open_derivatives()  # now, and not in the first plan
+        else:
+            model.check_derivatives()  # plan graphs have them inside: a second copy of their weights is of no use
     if isinstance(model, OnnxWorldModel):
         return (
             PLANNERS[name](model, config, seed)

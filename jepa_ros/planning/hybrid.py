@@ -6,60 +6,38 @@ after the sampling and on the elites alone: derivatives are dear, and the elites
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
 from jepa_ros.planning.cem import CEM
-from jepa_ros.planning.config import PlannerConfig
-from jepa_ros.planning.descent import Descent
-from jepa_ros.planning.pacing import IterationPace
+from jepa_ros.planning.gradient import DescendingPlanner
 from jepa_ros.planning.problem import PlanProblem
-from jepa_ros.protocols import WorldModel
 from jepa_ros.types import Float32
 
 
-class Hybrid(CEM):
+class Hybrid(DescendingPlanner, CEM):
     """`iterations` of CEM, then `descents` iterations of `GradientPlanner` on the elites of the last.
 
     The first of these scores what is scored already, for its gradient, so a plan is better only from the second on.
-
-    Args:
-        model: Rolls sequences out, and is followed backward.
-        config: Settings.
-        seed: Same seed and same problems, same plans.
-        clock: Monotonic seconds, to time iterations.
-
-    Raises:
-        PlanningError: A model that cannot be followed backward, or samples of a policy that it does not have.
     """
 
-    def __init__(
-        self, model: WorldModel, config: PlannerConfig, seed: int = 0, clock: Callable[[], float] = time.perf_counter
-    ) -> None:
-        super().__init__(model, config, seed, clock)
-        self._descent = Descent(model, config, "hybrid")
-        self._elites: Float32 = np.zeros(0, np.float32)
-        self._descent_pace, self._scoring_pace = IterationPace(), IterationPace()
+    _name = "hybrid"
+    _elites: Float32
 
     @property
     def most_iterations(self) -> int:
         """Of sampling and of descent."""
         return self.config.iterations + self.config.descents
 
-    def _pace_of(self, iteration: int) -> IterationPace:
-        if iteration < self.config.iterations:
-            return self._pace
-        return self._scoring_pace if iteration == self.most_iterations - 1 else self._descent_pace
+    def _descends(self, iteration: int) -> bool:
+        return iteration >= self.config.iterations
 
     def _judged(self, scores: list[tuple[float, float]]) -> list[tuple[float, float]]:
         # The first of the descent cannot lower the energy: it only scores what the sampling has found.
         return scores[: self.config.iterations] + scores[self.config.iterations + 1 :]
 
     def _iterate(self, problem: PlanProblem, iteration: int) -> tuple[float, float]:
-        if iteration < self.config.iterations:
+        if not self._descends(iteration):
             elites, _ = self._sample(problem, iteration)
             if iteration == self.config.iterations - 1:
                 self._choose(problem, elites)

@@ -1,10 +1,10 @@
-"""The loop that every iterated planner shares: one iteration after another while there is time and it pays."""
+"""The loop that every iterated planner shares: one call after another while there is time and it pays."""
 
 from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -28,6 +28,7 @@ class IteratedPlanner(ABC):
         self.config = config
         self._clock = clock
         self._pace = IterationPace()
+        self._has_deadline = False
 
     @property
     def horizon(self) -> int:
@@ -51,8 +52,14 @@ class IteratedPlanner(ABC):
     def _best(self) -> tuple[Float32, Float32] | None:
         """Actions `[H, A]` and predicted latents `[H, D]` of the best scored, new arrays; None if none is finite."""
 
+    def _call(self, problem: PlanProblem, iteration: int) -> Sequence[tuple[float, float]]:
+        """Run at least one iteration, beginning with this one, without asking for the time between them; what
+        `_iterate` returns of each."""
+        return [self._iterate(problem, iteration)]
+
     def _pace_of(self, iteration: int) -> IterationPace:
-        """What predicts how long this iteration takes: one for each kind of iteration that takes a time of its own."""
+        """What predicts how long the call that begins with this iteration takes: one for each kind of call that takes a
+        time of its own."""
         return self._pace
 
     def _judged(self, scores: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -65,22 +72,24 @@ class IteratedPlanner(ABC):
         Raises:
             PlanningError: More guesses than samples, or a model or objective that returns the wrong shape.
         """
+        self._has_deadline = seconds_left is not None
         self._begin(problem)
         scores: list[tuple[float, float]] = []
         observed: list[IterationPace] = []
         stopped: Literal["iterations", "converged", "deadline"] = "iterations"
-        for iteration in range(self.most_iterations):
-            pace = self._pace_of(iteration)
+        while len(scores) < self.most_iterations:
+            pace = self._pace_of(len(scores))
             if not pace.allows(seconds_left):
                 stopped = "deadline"
                 if pace not in observed:
                     pace.relax(slowly=bool(scores))
                 break
             start = self._clock()
-            scores.append(self._iterate(problem, iteration))
+            known = len(scores)
+            scores += self._call(problem, known)
             pace.observe(self._clock() - start)
             observed.append(pace)
-            if self._converged(self._judged(scores)):
+            if any(self._converged(self._judged(scores[: known + i + 1])) for i in range(len(scores) - known)):
                 stopped = "converged"
                 break
         return self._finish(problem, scores, stopped)

@@ -22,7 +22,7 @@ from jepa_ros_benchmarks.plan_figures import (
     times_ms,
     with_ratios,
 )
-from jepa_ros_benchmarks.plan_report import energy_over_time
+from jepa_ros_benchmarks.plan_report import energy_over_time, line_looks
 
 
 def run(energies, seconds=None, each=0.1):
@@ -132,3 +132,12 @@ def test_a_curve_is_the_best_so_far_over_its_reference():
     low, middle, high = energy_over_time(found, np.array([0.05, 0.15, 0.25]))
     for curve in (low, middle, high):
         np.testing.assert_allclose(curve, [np.inf, 2.0, 1.0])
+
+
+def test_no_two_lines_of_a_plot_look_alike():
+    looks = line_looks(43)
+    assert len({str(look) for look in looks}) == 43
+    assert [look["linestyle"] for look in looks[:10]] == ["-"] * 10
+    axes = pytest.importorskip("matplotlib.figure").Figure().subplots()
+    for look in looks:  # matplotlib checks dashes as it takes them
+        axes.step([0, 1], [0, 1], **look)

@@ -91,7 +91,9 @@ def test_any_state_history_and_block(tmp_path, name, output, sliding):
     terms = [
         {"source": "patches", "metric": "smooth_l1", "reduction": "sum"},
         {"source": "patches", "metric": "l1", "steps": "last", "discount": 0.9},
+        {"source": "patches", "tokens": [0, [2, 3]], "weight": 0.5},
         {"source": "ground", "metric": "cosine", "steps": "sum", "weight": 0.3},
+        {"source": "ground", "tokens": {"rows": [0, 2], "columns": [1, 2]}, "weight": 0.5},
         {"source": "reward", "metric": "value", "weight": -0.2, "discount": 0.8},
     ]
     made = Made(tmp_path / "made", MANY, context=6, output=output, sliding=sliding, block=2, cost=terms)

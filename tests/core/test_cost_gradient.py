@@ -35,7 +35,8 @@ def energy(one, latents):
     if one.source.startswith("head:"):
         distance = np.sin(latents - goal).sum(axis=2)
     else:
-        x, g = latents[..., LAYOUT.place(one.source)], goal[LAYOUT.place(one.source)]
+        columns = LAYOUT.columns(one.source, one.tokens)
+        x, g = latents[..., columns], goal[columns]
         away = np.abs(x - g)
         distance = {
             "l2": lambda: (away**2).sum(axis=2),
@@ -72,6 +73,18 @@ def test_each_term_against_differences(source, metric, reduction, steps, discoun
     expected = slopes(lambda latents: energy(one, latents), LATENTS.astype(float), 1e-6)
     np.testing.assert_allclose(by_latent, expected, rtol=1e-5, atol=2e-6)
     np.testing.assert_array_equal(by_action, np.zeros_like(ACTIONS))
+
+
+@pytest.mark.parametrize("tokens", [[0], [1], [[0, 2]]])
+@pytest.mark.parametrize("metric", ["l2", "l1", "smooth_l1", "cosine"])
+def test_a_term_on_some_tokens_against_differences(metric, tokens):
+    """What is not chosen has no slope: it moves no energy."""
+    one = term(source="tokens", metric=metric, tokens=tokens, weight=-1.7)
+    objective = GoalObjective(SlopingWorld(8), GOAL, [one], LAYOUT)
+    np.testing.assert_allclose(objective(LATENTS, ACTIONS), energy(one, LATENTS.astype(float)), rtol=1e-5, atol=1e-6)
+    expected = slopes(lambda latents: energy(one, latents), LATENTS.astype(float), 1e-6)
+    np.testing.assert_allclose(objective.gradient(LATENTS, ACTIONS)[0], expected, rtol=1e-5, atol=2e-6)
+    assert (expected != 0).any(axis=(0, 1)).sum() == (4 if tokens == [[0, 2]] else 2)
 
 
 def test_terms_add_up_wherever_they_look():

@@ -230,6 +230,14 @@ def test_a_bundle_with_and_without_its_derivative(tmp_path, name):
         make_planner(made.manifest, made, settings, engine="numpy")
 
 
+@pytest.mark.parametrize(("engine", "opened"), [("graph", False), (None, False), ("numpy", True)])
+def test_derivatives_stay_open_only_for_the_engine_that_calls_them(tmp_path, engine, opened):
+    """Else their weights would be in memory twice."""
+    model = Curved(tmp_path / "curved", heads=("value",)).open()
+    make_planner(model.manifest, model, {"name": "gradient"}, engine=engine, cache=tmp_path / "plans")
+    assert (model._derivative is not None, bool(model._head_gradients)) == (opened, opened)
+
+
 def test_a_head_of_the_cost_without_a_gradient(tmp_path):
     model = Curved(tmp_path / "curved", heads=("value",)).open()
     head = model.manifest.heads["value"].model_copy(update={"gradient": None})

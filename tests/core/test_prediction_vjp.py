@@ -196,7 +196,8 @@ def test_what_a_bundle_without_derivatives_says(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["grad_action", "head_value_grad_latent"])
-def test_derivatives_are_held_against_golden_values_when_they_are_opened(tmp_path, key):
+@pytest.mark.parametrize("ask", [OnnxWorldModel.open_derivatives, OnnxWorldModel.check_derivatives])
+def test_derivatives_are_held_against_golden_values_when_they_are_opened(tmp_path, key, ask):
     bundle = Curved(tmp_path / "curved", heads=("value",))
     opened = load_bundle(bundle.folder)
     golden = {name: values.copy() for name, values in opened.golden().items()}
@@ -204,4 +205,4 @@ def test_derivatives_are_held_against_golden_values_when_they_are_opened(tmp_pat
     object.__setattr__(opened, "golden", lambda: golden)
     model = OnnxWorldModel(opened)
     with pytest.raises(BundleError, match=f"{key} is off its golden value"):
-        model.open_derivatives()
+        ask(model)

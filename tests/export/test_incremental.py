@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,27 +17,21 @@ from jepa_ros.bundle.model_spec import CacheSpec
 from jepa_ros.errors import BundleError
 from jepa_ros.golden import check_golden, relative_error
 from jepa_ros.runtime import Session
-from jepa_ros_export import incremental, lewm
+from jepa_ros_export import incremental
 from jepa_ros_export.graph_form import GraphForm
 from jepa_ros_export.incremental import splits
 from jepa_ros_export.writer import write_bundle
 
 from .plain_parts import plain_parts
+from .tiny_models import CONTEXT, LAYERS, stepwise_parts
 
-CONTEXT, LATENT, ACTIONS, LAYERS = 5, 8, 10, 3
-
-
-def parts(context=CONTEXT):
-    torch.manual_seed(0)
-    config = lewm.Config(**{**lewm.tiny().model_dump(), "context": context, "history": 1, "depth": LAYERS})
-    return lewm.build(lewm.random_checkpoint(config), config)
+LATENT, ACTIONS = 8, 10
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    out = tmp_path_factory.mktemp("stepwise") / "bundle"
-    report = write_bundle(parts(), out, with_derivative=False)
-    return load_bundle(out), report
+def made(stepwise_lewm):
+    path, report = stepwise_lewm
+    return load_bundle(path), report
 
 
 @pytest.fixture(scope="module")
@@ -130,13 +123,13 @@ def test_a_step_that_differs_is_refused_with_its_split(tmp_path, monkeypatch):
 
     monkeypatch.setattr(incremental, "run_step", run_step)
     with pytest.raises(BundleError, match=r"predictor_step\.onnx differs .* with 1 new steps after 2, .* not written"):
-        write_bundle(parts(), tmp_path / "bundle", with_derivative=False)
+        write_bundle(stepwise_parts(3, 2), tmp_path / "bundle", with_derivative=False)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("context", "form"), [(1, GraphForm()), (3, GraphForm(batch="static", batch_size=4))])
 def test_nothing_is_kept_of_one_step_or_in_a_fixed_batch(tmp_path, context, form):
-    write_bundle(parts(context), tmp_path / "bundle", with_derivative=False, form=form)
+    write_bundle(stepwise_parts(context, 1), tmp_path / "bundle", with_derivative=False, form=form)
     bundle = load_bundle(tmp_path / "bundle")
     assert bundle.manifest.predictor.cache is None
     assert PREDICTOR_STEP not in bundle.manifest.files

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -18,16 +17,9 @@ from ..training.synthetic_runs import write_runs
 from .tiny_models import CAMERA, export_of, trained
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("export")
-    found = trained(folder)
-    views = folder / "views"
-    views.mkdir()
-    cv2.imwrite(str(views / "door.png"), np.zeros((8, 8, 3), np.uint8))
-    request = export_of(found.checkpoint, folder / "bundles" / "tiny", value=found.value, name="tiny", goals=views)
-    errors = export(request, found.runs)
-    return found, request.out, errors
+@pytest.fixture
+def made(own_bundle):
+    return own_bundle.start, own_bundle.path, own_bundle.errors
 
 
 def test_graphs_say_what_pytorch_says(made):
@@ -131,7 +123,7 @@ def test_no_path_of_this_machine_is_in_the_graphs(made):
 
 def test_without_a_value_head_the_energy_is_the_latent_distance(tmp_path):
     found = trained(tmp_path, poses=False)
-    export(export_of(found.checkpoint, tmp_path / "bundle", cost="latent"), found.runs)
+    export(export_of(found.checkpoint, tmp_path / "bundle", cost="latent", derivative=False), found.runs)
     manifest = load_bundle(tmp_path / "bundle").manifest
     assert manifest.heads == {}
     assert {(term.source, term.metric) for term in manifest.cost} == {("latent", "l2")}
@@ -153,7 +145,7 @@ def test_a_graph_that_differs_is_refused_and_nothing_is_left(tmp_path, monkeypat
 
 def test_a_failed_export_leaves_the_bundle_that_was_there(tmp_path, monkeypatch):
     found = trained(tmp_path)
-    request = export_of(found.checkpoint, tmp_path / "bundle", cost="latent")
+    request = export_of(found.checkpoint, tmp_path / "bundle", cost="latent", derivative=False)
     export(request, found.runs)
     before = (request.out / "manifest.yaml").read_text()
     monkeypatch.setattr(sigreg_jepa, "surprise", lambda *_: (float("nan"), 1.0))

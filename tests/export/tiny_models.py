@@ -1,4 +1,4 @@
-"""A tiny checkpoint, value head and held-out runs."""
+"""A tiny checkpoint, value head and held-out runs; a LeWM whose predictor goes step by step."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 
 from jepa_ros.bundle.manifest import Mount
+from jepa_ros_export import lewm
+from jepa_ros_export.family import Parts
 from jepa_ros_export.sigreg_jepa import Export
 from jepa_ros_training.checkpoint import write_atomically
 from jepa_ros_training.dataset import Runs, read_runs
@@ -17,12 +19,21 @@ from jepa_ros_training.value import ValueConfig, ValueHead
 from ..training.synthetic_runs import write_runs
 
 TINY = ModelConfig(image=16, latent=6, channels=(4, 8), hidden=16, width=16, blocks=1)
+CONTEXT, LAYERS = 5, 3  # of the LeWM
 CAMERA = {"fov_rad": 1.2, "mount": Mount(x=0.3, z=0.1, pitch=0.05)}
 
 
 def export_of(checkpoint: Path, out: Path, **options: object) -> Export:
     """An export of runs that a camera of the tests has seen."""
     return Export(checkpoint, out, **{**CAMERA, **options})
+
+
+def stepwise_parts(context: int = CONTEXT, depth: int = LAYERS) -> Parts:
+    """A LeWM of few parameters, whose bundle has an incremental predictor."""
+    torch.manual_seed(0)
+    sizes = {"context": context, "history": min(context, 3), "depth": depth, "encoder_depth": 1}
+    config = lewm.tiny().model_copy(update=sizes)
+    return lewm.build(lewm.random_checkpoint(config), config)
 
 
 @dataclass(frozen=True)

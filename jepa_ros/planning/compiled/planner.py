@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from jepa_ros.planning.compiled.compiler import BEST, STATE, PlanShape, Question
 from jepa_ros.planning.compiled.execution import PlanRun
 from jepa_ros.planning.compiled.model import HISTORY, history_steps
 from jepa_ros.planning.compiled.objectives import terms_of
+from jepa_ros.planning.compiled.schedule import Call, Schedule
 from jepa_ros.planning.compiled.scoring import WORST
 from jepa_ros.planning.config import PlannerConfig
 from jepa_ros.planning.descent import BETAS
@@ -25,11 +27,14 @@ from jepa_ros.planning.search import IteratedPlanner
 from jepa_ros.types import Float32
 from jepa_ros.world_model import OnnxWorldModel
 
+_CPU = "CPUExecutionProvider"
 SAMPLING = ("cem", "icem", "mppi")
 
 
 class GraphPlanner(IteratedPlanner):
-    """Plans by one call of a plan graph an iteration; see `SamplingPlanner`, whose plans these are.
+    """Plans by calls of plan graphs, each for one iteration or several; see `SamplingPlanner`, whose plans these are.
+
+    A plan ends between calls only: a search that converges within one is ended behind it.
 
     A graph is compiled at the first problem of its kind, kept in memory and on disk; `prepare` does so before.
     What may change without: history, goal, limits and weights, bounds, guesses. What may not: which terms and
@@ -79,25 +84,21 @@ class GraphPlanner(IteratedPlanner):
         self.calls: dict[Path, int] = {}
         self._colouring = colouring(-(-config.horizon // config.knot), config.beta) if name == "icem" else None
         self._elites: Float32 | None = None
-        self._descent_pace, self._scoring_pace = IterationPace(), IterationPace()
+        self._noise: Float32 = np.zeros(0, np.float32)
+        self._schedule = Schedule(name, config, accelerated=model.provider != _CPU)
 
     @property
     def most_iterations(self) -> int:
         """Of a plan: for `hybrid`, descents follow the sampling."""
-        return self.config.iterations + (self.config.descents if self.name == "hybrid" else 0)
+        return self._schedule.iterations
 
     def _pace_of(self, iteration: int) -> IterationPace:
-        if not self._descends(iteration):
-            return self._pace
-        return self._scoring_pace if iteration == self.most_iterations - 1 else self._descent_pace
+        return self._schedule.pace(self._schedule.call(iteration, self._has_deadline))
 
     def _judged(self, scores: list[tuple[float, float]]) -> list[tuple[float, float]]:
         # The first descent of a hybrid cannot lower the energy: it only scores what the sampling has found.
         sampled = self.config.iterations
         return scores[:sampled] + scores[sampled + 1 :] if self.name == "hybrid" else scores
-
-    def _descends(self, iteration: int) -> bool:
-        return self.name == "gradient" or (self.name == "hybrid" and iteration >= self.config.iterations)
 
     @property
     def provider(self) -> str | None:
@@ -110,12 +111,15 @@ class GraphPlanner(IteratedPlanner):
         return [run.path for run in self._runs.values()]
 
     def prepare(self, problem: PlanProblem) -> None:
-        """Compile and open what a problem of this kind needs, and run it once."""
+        """Compile and open what a problem of this kind needs under a deadline, and run it once."""
         state = self._rng.bit_generator.state
+        self._has_deadline = True
         self._begin(problem)
-        first_descent = self.config.iterations if self.name == "hybrid" else 0
-        for iteration in sorted({0, min(first_descent, self.most_iterations - 1), self.most_iterations - 1}):
-            self._iterate(problem, iteration)
+        ran: set[tuple[str, int]] = set()
+        for call in self._schedule.calls(deadline=True):
+            if (call.kind, call.count) not in ran:
+                ran.add((call.kind, call.count))
+                self._call(problem, call.first)
         self._elites = None
         self._rng.bit_generator.state = state
 
@@ -127,7 +131,7 @@ class GraphPlanner(IteratedPlanner):
         self._question = Question(
             terms_of(problem.objective, size), [terms_of(guardrail, size) for guardrail in problem.guardrails]
         )
-        self._given = self._inputs(problem)
+        given = self._inputs(problem)
         start = problem.bounds.rest if problem.warm_start is None else problem.warm_start
         plan = (problem.horizon, size)
         mean = problem.bounds.apply(np.broadcast_to(start, plan).astype(np.float32))
@@ -146,28 +150,16 @@ class GraphPlanner(IteratedPlanner):
             "best_violation": np.full(1, WORST, np.float32),
         }
         self._limits = problem.norm_limit, problem.block
+        floor = problem.bounds.half_range * np.float32(self.config.min_std)
+        self._fixed = {"descent": given, "sampling": {**given, "guesses": self._guesses, "floor": floor}}
         if self.name == "gradient":
-            self._begin_descent(self._started(problem, mean, std), best)
+            state = _descent_from(self._started(problem, mean, std), best)
         else:
-            self._begin_sampling(problem, mean, std, best)
-
-    def _begin_sampling(self, problem: PlanProblem, mean: Float32, std: Float32, best: dict[str, Float32]) -> None:
-        config, kind = self.config, "cem" if self.name == "hybrid" else self.name
-        run = self._opened(kind, config.samples)
-        kept = self._elites
-        self._hold = kept is not None
-        elites = np.zeros((config.elites, *mean.shape), np.float32) if kept is None else shifted(kept)
-        given = {"mean": mean, "std": std, "elites": elites, "guesses": self._guesses, **best}
-        given["floor"] = problem.bounds.half_range * np.float32(config.min_std)
-        self._feed(run, given)
-        knots = -(-config.horizon // config.knot)
-        self._noise = np.zeros((config.samples, knots, mean.shape[1]), np.float32)
-
-    def _begin_descent(self, actions: Float32, best: dict[str, Float32]) -> None:
-        moments = np.zeros_like(actions)
-        run = self._opened("gradient", len(actions))
-        self._feed(run, {"actions": actions, "first_moment": moments, "second_moment": moments, **best})
-        self._descents = 0
+            kept = self._elites
+            self._hold = kept is not None
+            elites = np.zeros((self.config.elites, *plan), np.float32) if kept is None else shifted(kept)
+            state = {"mean": mean, "std": std, "elites": elites, **best}
+        self._enter(self._schedule.call(0, self._has_deadline), state)
 
     def _started(self, problem: PlanProblem, mean: Float32, std: Float32) -> Float32:
         """Where gradient descent starts from: the guesses, and samples around the mean."""
@@ -179,40 +171,51 @@ class GraphPlanner(IteratedPlanner):
         return problem.bounds.apply(rows)
 
     def _iterate(self, problem: PlanProblem, iteration: int) -> tuple[float, float]:
-        if not self._descends(iteration):
-            self._draw(iteration)
+        return self._call(problem, iteration)[-1]
+
+    def _call(self, problem: PlanProblem, iteration: int) -> list[tuple[float, float]]:
+        call = self._schedule.call(iteration, self._has_deadline)
+        if (call.kind, call.count) != (self._entered.kind, self._entered.count):
+            self._enter(call, self._state_for(call))
+        if call.kind == "sampling":
+            self._draw(call)
         else:
-            if self.name == "hybrid" and iteration == self.config.iterations:
-                self._choose()
-            if iteration == self.most_iterations - 1:
-                self._begin_scoring()
-            self._descents += 1
-            corrections = [[1 - beta**self._descents for beta in BETAS]]
-            self._run.write("corrections", np.array(corrections, np.float32))
+            steps = np.arange(call.first, call.first + call.count) - self._schedule.sampled + 1
+            self._run.write("corrections", np.array([[1 - beta**step for beta in BETAS] for step in steps], np.float32))
         self._run()
         self.calls[self._run.path] = self.calls.get(self._run.path, 0) + 1
         self._hold = True
-        violation, energy = self._run.read("trace")[-1]
-        return _told(violation), _told(energy)
+        return [(_told(violation), _told(energy)) for violation, energy in self._run.read("trace")]
 
-    def _choose(self) -> None:
-        """Begin the descent: the best so far, and the elites but for the first, which it is."""
+    def _enter(self, call: Call, state: dict[str, Float32]) -> None:
+        """Have the graph of such calls go on from this state."""
+        self._run, self._entered = self._opened(call, state), call
+        for name, values in {**self._fixed[_carried(call)], **state}.items():
+            self._run.write(name, values)
+
+    def _state_for(self, call: Call) -> dict[str, Float32]:
+        """What the last call has left, as such a call takes it."""
+        if _carried(call) == _carried(self._entered):
+            return {name: self._run.read(name) for name in STATE[_carried(call)]}
+        # A descent begins at the best so far, and the elites but for the first, which it is.
         best = {name: self._run.read(name) for name in BEST}
-        self._begin_descent(np.concatenate([best["best_actions"][None], self._run.read("elites")[1:]]), best)
+        return _descent_from(np.concatenate([best["best_actions"][None], self._run.read("elites")[1:]]), best)
 
-    def _begin_scoring(self) -> None:
-        """What the last iteration of a descent needs: no derivative."""
-        state = {name: self._run.read(name) for name in STATE["descent"]}
-        self._feed(self._opened("gradient", len(state["actions"]), descends=False), state)
-
-    def _draw(self, iteration: int) -> None:
-        self._rng.standard_normal(dtype=np.float32, out=self._noise)
-        noise = self._noise
+    def _draw(self, call: Call) -> None:
+        config = self.config
+        knots = -(-config.horizon // config.knot)
+        shape = (call.count, config.samples, knots, self._guesses.shape[2])
+        if self._noise.shape != shape:
+            self._noise = np.zeros(shape, np.float32)
+        noise = self._rng.standard_normal(dtype=np.float32, out=self._noise)
         if self._colouring is not None:
             noise = np.matmul(self._colouring, noise)
-        self._run.write("noise", noise[None])
-        self._run.write("later", np.array([iteration > 0], np.float32))
-        self._run.write("kept", np.array([self._hold], np.float32))
+        later = np.ones(call.count, np.float32)
+        later[0] = call.first > 0
+        kept = np.ones(call.count, np.float32)
+        kept[0] = self._hold
+        for name, values in (("noise", noise), ("later", later), ("kept", kept)):
+            self._run.write(name, values)
 
     def _best(self) -> tuple[Float32, Float32] | None:
         if self.name == "icem" and self._hold:
@@ -249,17 +252,19 @@ class GraphPlanner(IteratedPlanner):
         self._known = steps
         return found
 
-    def _opened(self, planner: str, rows: int, descends: bool = True) -> PlanRun:
-        """The graph of the present question, compiled at need; it is the one that runs from now on."""
+    def _opened(self, call: Call, state: dict[str, Float32]) -> PlanRun:
+        """The graph of the present question for such calls, compiled at need."""
         norm_limit, block = self._limits
+        sampling = call.kind == "sampling"
         shape = PlanShape(
-            planner,
+            ("cem" if self.name == "hybrid" else self.name) if sampling else "gradient",
             self.config,
             self._guesses.shape[2],
             self._known,
-            0 if planner == "gradient" else len(self._guesses),
-            rows,
-            descends=descends,
+            guesses=len(self._guesses) if sampling else 0,
+            rows=self.config.samples if sampling else len(state["actions"]),
+            steps=call.count,
+            descends=call.kind != "scoring",
             norm_limit=norm_limit,
             block=block,
         )
@@ -268,12 +273,18 @@ class GraphPlanner(IteratedPlanner):
             digest = content_hash(self._bundle, shape, self._question)
             path = self._cache.get(digest, lambda: compile_plan(self._bundle, shape, self._question))
             self._runs[key] = PlanRun(path, STATE[shape.kind], self._model.threads, self._model.providers)
-        self._run = self._runs[key]
-        return self._run
+        return self._runs[key]
 
-    def _feed(self, run: PlanRun, more: dict[str, Float32]) -> None:
-        for name, values in {**self._given, **more}.items():
-            run.write(name, values)
+
+def _carried(call: Call) -> Literal["sampling", "descent"]:
+    """Which state such a call carries."""
+    return "sampling" if call.kind == "sampling" else "descent"
+
+
+def _descent_from(actions: Float32, best: dict[str, Float32]) -> dict[str, Float32]:
+    """The state of a descent that begins at these sequences `[B, H, A]`."""
+    moments = np.zeros_like(actions)
+    return {"actions": actions, "first_moment": moments, "second_moment": moments, **best}
 
 
 def _told(value: float) -> float:

@@ -14,6 +14,8 @@ from typing import TypeAlias
 import numpy as np
 
 from jepa_ros.bundle.manifest import CostTerm
+from jepa_ros.bundle.planning_spec import Distance
+from jepa_ros.bundle.token_mask import chosen_tokens, tensor_axes
 from jepa_ros.planning.compiled.model import GraphModel
 from jepa_ros.planning.compiled.tensors import GraphBuilder, Value
 from jepa_ros.types import Float32
@@ -80,7 +82,7 @@ class GoalTerm(Term):
     def __init__(self, terms: tuple[CostTerm, ...], goal: Float32) -> None:
         self._terms, self._goal = terms, goal
         # Terms that differ in steps and weight alone share one distance.
-        self._kinds = list(dict.fromkeys((term.source, term.metric, term.reduction) for term in terms))
+        self._kinds = list(dict.fromkeys(term.distance for term in terms))
 
     @property
     def structure(self) -> str:
@@ -107,7 +109,8 @@ class GoalTerm(Term):
         for kind in self._kinds:
             begin = self._begin(kind, horizon)
             steps = self._steps(kind, graph, parameters["weights"], begin, horizon)
-            by_part = self._slope(kind, imagined, parameters["goal"], begin, steps)
+            slope = self._slope(kind, imagined, parameters["goal"], begin, steps)
+            by_part = self._spread(kind, imagined, slope)
             place = imagined.model.layout.place(self._judged(kind, imagined))
             before = [graph.zeros(batch, horizon - begin, place.start)] if place.start else []
             after = [graph.zeros(batch, horizon - begin, size - place.stop)] if size > place.stop else []
@@ -115,16 +118,14 @@ class GoalTerm(Term):
             early = [graph.zeros(batch, begin, size)] if begin else []
             into.add_states(graph.concatenate([*early, whole], 1))
 
-    def _of(self, kind: tuple[str, str, str]) -> list[tuple[int, CostTerm]]:
-        return [(i, t) for i, t in enumerate(self._terms) if (t.source, t.metric, t.reduction) == kind]
+    def _of(self, kind: Distance) -> list[tuple[int, CostTerm]]:
+        return [(i, t) for i, t in enumerate(self._terms) if t.distance == kind]
 
-    def _begin(self, kind: tuple[str, str, str], horizon: int) -> int:
+    def _begin(self, kind: Distance, horizon: int) -> int:
         """The first step whose distance is asked for."""
         return horizon - 1 if all(term.steps == "last" for _, term in self._of(kind)) else 0
 
-    def _steps(
-        self, kind: tuple[str, str, str], graph: GraphBuilder, weights: Value, begin: int, horizon: int
-    ) -> Value:
+    def _steps(self, kind: Distance, graph: GraphBuilder, weights: Value, begin: int, horizon: int) -> Value:
         """How much each step's distance counts, `[1, H − begin]`."""
         total: Value | None = None
         for i, term in self._of(kind):
@@ -133,23 +134,50 @@ class GoalTerm(Term):
         assert total is not None  # noqa: S101 (a kind is that of a term)
         return total.reshape(1, horizon - begin)
 
-    def _judged(self, kind: tuple[str, str, str], imagined: Imagined) -> str:
+    def _judged(self, kind: Distance, imagined: Imagined) -> str:
         """The state tensor that a distance is of."""
-        return imagined.model.layout.latent.name if kind[0].startswith(HEAD) else kind[0]
+        return imagined.model.layout.latent.name if kind.source.startswith(HEAD) else kind.source
 
-    def _parts(self, kind: tuple[str, str, str], imagined: Imagined, goal: Value, begin: int) -> tuple[Value, Value]:
-        """The tensor's columns: `[B, H − begin, size]`, and the goal's `[1, 1, size]`."""
-        place = imagined.model.layout.place(kind[0])
+    def _parts(self, kind: Distance, imagined: Imagined, goal: Value, begin: int) -> tuple[Value, Value]:
+        """The tensor's columns that count: `[B, H − begin, size]`, and the goal's `[1, 1, size]`."""
+        place = imagined.model.layout.place(kind.source)
         states = imagined.states.part(1, begin, imagined.states.shape[1]).part(2, place.start, place.stop)
-        return states, goal.part(1, place.start, place.stop).reshape(1, 1, place.stop - place.start)
+        wanted = goal.part(1, place.start, place.stop).reshape(1, 1, place.stop - place.start)
+        return self._counted(kind, imagined, states), self._counted(kind, imagined, wanted)
+
+    def _counted(self, kind: Distance, imagined: Imagined, columns: Value) -> Value:
+        """Of a tensor's columns `[…, size]` those of the tokens that count."""
+        if kind.tokens is None:
+            return columns
+        tensor = imagined.model.layout.tensor(kind.source)
+        shape, axis = tensor_axes(tensor)
+        # Whole tokens are copied: element by element takes many times as long.
+        rows = columns.reshape(*columns.shape[:2], *shape).take(chosen_tokens(kind.tokens, tensor), axis=2 + axis)
+        return rows.reshape(*columns.shape[:2], rows.shape[2] * rows.shape[3])
+
+    def _spread(self, kind: Distance, imagined: Imagined, columns: Value) -> Value:
+        """The converse: zeros where tokens do not count."""
+        if kind.tokens is None:
+            return columns
+        tensor = imagined.model.layout.tensor(kind.source)
+        shape, axis = tensor_axes(tensor)
+        chosen = chosen_tokens(kind.tokens, tensor)
+        place_of = {token: place for place, token in enumerate(chosen)}
+        sizes = [*columns.shape[:2], *shape]
+        sizes[2 + axis] = len(chosen)
+        rows = columns.reshape(*sizes)
+        sizes[2 + axis] = 1
+        padded = imagined.graph.concatenate([rows, imagined.graph.zeros(*sizes)], 2 + axis)
+        whole = padded.take([place_of.get(token, len(chosen)) for token in range(shape[axis])], axis=2 + axis)
+        return whole.reshape(*columns.shape[:2], shape[0] * shape[1])
 
     def _flat(self, imagined: Imagined, begin: int) -> Value:
         batch, horizon, size = imagined.states.shape
         return imagined.states.part(1, begin, horizon).reshape(batch * (horizon - begin), size)
 
-    def _distance(self, kind: tuple[str, str, str], imagined: Imagined, goal: Value, begin: int) -> Value:
+    def _distance(self, kind: Distance, imagined: Imagined, goal: Value, begin: int) -> Value:
         """`[B, H − begin]`; see `GoalObjective`."""
-        source, metric, reduction = kind
+        source, metric, reduction, _ = kind
         batch, horizon, _ = imagined.states.shape
         if source.startswith(HEAD):
             flat = self._flat(imagined, begin)
@@ -171,9 +199,9 @@ class GoalTerm(Term):
             each = capped * (size - capped * 0.5)
         return each.sum(2) if reduction == "sum" else each.sum(2) / float(states.shape[2])
 
-    def _slope(self, kind: tuple[str, str, str], imagined: Imagined, goal: Value, begin: int, steps: Value) -> Value:
-        """Gradient of the weighted distances by the tensor's columns, `[B, H − begin, size]`."""
-        source, metric, reduction = kind
+    def _slope(self, kind: Distance, imagined: Imagined, goal: Value, begin: int, steps: Value) -> Value:
+        """Gradient of the weighted distances by the columns that count, `[B, H − begin, size]`."""
+        source, metric, reduction, _ = kind
         graph, (batch, horizon, _) = imagined.graph, imagined.states.shape
         count = horizon - begin
         if source.startswith(HEAD):

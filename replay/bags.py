@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from jepa_ros.plain_yaml import read_yaml
 from jepa_ros_replay.mcap_file import McapFile
 from jepa_ros_replay.packed_files import unpacked_name
 from jepa_ros_replay.records import BagError, BagFault, BagMessage, Report, StorageFile
@@ -25,6 +26,7 @@ from jepa_ros_replay.typestores import DECODING, Definitions
 __all__ = ["Bag", "BagError", "BagFault", "BagMessage", "find_bags"]
 
 METADATA = "metadata.yaml"
+_METADATA_BYTES = 2**24
 _STORAGES: dict[str, Callable[[Path, Report], StorageFile]] = {
     ".mcap": McapFile,
     ".db3": SqliteFile,
@@ -166,7 +168,7 @@ class Bag:
                 self._report(metadata, None, "it is missing: the recorder was killed; the folder's files are read")
             return None
         try:
-            content = yaml.safe_load(metadata.read_text())["rosbag2_bagfile_information"]
+            content = read_yaml(metadata, _METADATA_BYTES)["rosbag2_bagfile_information"]
             names = [PurePosixPath(str(name)).name for name in content["relative_file_paths"]]
             topics = [entry["topic_metadata"] for entry in content["topics_with_message_count"]]
             self.topics.update({str(topic["name"]): str(topic["type"]) for topic in topics})

@@ -47,9 +47,9 @@ class Shadow:
             done = self._controller.tick(due, due)
             self._auto.update(due, done.decision)
             if done.command is not None:
-                self._result.commands.append(CommandRow(due, done.command.position))
+                self._result.commands.append(CommandRow(due, done.command.position.copy()))
             if done.applied is not None:
-                self._result.applied.append((due, done.applied))
+                self._result.applied.append((due, done.applied.copy()))
             self._write_events()
 
     def on_joint_state(self, message: Any, clock: float) -> None:

@@ -14,6 +14,7 @@ from jepa_ros.errors import BundleError
 
 # An external file's name of these characters only: ONNX Runtime reads some others, such as `*`, as memory addresses.
 _PLAIN = re.compile(r"[\w.\- ]+(/[\w.\- ]+)*")
+_GRAPH_BYTES = 2**31  # a protobuf message holds no more
 _TYPES = {number: name.lower() for name, number in onnx.TensorProto.DataType.items()}
 _TYPES[onnx.TensorProto.FLOAT] = "float32"  # ONNX says "float"
 
@@ -68,8 +69,10 @@ def read_signature(folder: Path, name: str, listed: Collection[str]) -> Signatur
         listed: files whose bytes were checked; a graph may keep its tensors in these and no others.
 
     Raises:
-        BundleError: not an ONNX graph, or one with tensors in a file that is not listed.
+        BundleError: not an ONNX graph, or one with tensors in a file that is not listed, or with a compiled part.
     """
+    if (folder / name).stat().st_size > _GRAPH_BYTES:
+        raise BundleError(f"bundle {folder}: {name} is larger than 2 GiB, which no ONNX graph is")
     try:
         # From bytes: onnx.load would choose a parser by the file's ending, ONNX Runtime would not.
         model = onnx.load_model_from_string((folder / name).read_bytes())
@@ -84,6 +87,11 @@ def read_signature(folder: Path, name: str, listed: Collection[str]) -> Signatur
                     f"bundle {folder}: {name} keeps tensor {tensor.name!r} in {location!r}, which the manifest's files "
                     "do not list; save the graph in one file, or with its data beside it and listed"
                 )
+            if not _lies_within(tensor, (folder / file).stat().st_size):
+                raise BundleError(f"bundle {folder}: {name} keeps tensor {tensor.name!r} outside the bytes of {file}")
+    # A part that some other program has compiled: code, maybe in another file, which only some providers would run.
+    if any(node.op_type == "EPContext" for node in messages_of(model, onnx.NodeProto)):
+        raise BundleError(f"bundle {folder}: {name} holds a compiled part (EPContext); export it as plain ONNX")
     return Signature(_types(model.graph.input), _types(model.graph.output))
 
 
@@ -100,13 +108,17 @@ def _types(values: Iterable[onnx.ValueInfoProto]) -> dict[str, TensorType]:
 def tensors_of(message: Any) -> Iterator[onnx.TensorProto]:
     """Every tensor inside a protobuf message, wherever the format may hold one: initializers, attributes, subgraphs,
     functions."""
-    if isinstance(message, onnx.TensorProto):
+    return messages_of(message, onnx.TensorProto)
+
+
+def messages_of(message: Any, kind: type[Any]) -> Iterator[Any]:
+    """Every message of a kind inside another, however deep."""
+    if isinstance(message, kind):
         yield message
-        return
     for field, value in message.ListFields():
         if field.message_type is not None:
             for part in (value,) if hasattr(value, "ListFields") else value:  # one message, or many
-                yield from tensors_of(part)
+                yield from messages_of(part, kind)
 
 
 def _locations(tensor: onnx.TensorProto) -> list[str]:
@@ -114,3 +126,13 @@ def _locations(tensor: onnx.TensorProto) -> list[str]:
     named = [entry.value for entry in tensor.external_data if entry.key == "location"]
     outside = tensor.data_location == onnx.TensorProto.EXTERNAL or len(tensor.external_data) > 0
     return named or [""] if outside else []
+
+
+def _lies_within(tensor: onnx.TensorProto, size: int) -> bool:
+    """Whether the bytes that a tensor claims of its file are there."""
+    said = {entry.key: entry.value for entry in tensor.external_data}
+    try:
+        offset, length = int(said.get("offset", 0)), int(said.get("length", 0))
+    except ValueError:
+        return False
+    return offset >= 0 and length >= 0 and offset + length <= size

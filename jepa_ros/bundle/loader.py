@@ -26,6 +26,9 @@ from jepa_ros.errors import BundleError, JepaRosError
 from jepa_ros.types import UInt8
 
 GOLDEN, GOALS = "golden.npz", "goals"
+_GOLDEN_BYTES = 2 * 2**30
+_GOAL_PIXELS = 2**25
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 __all__ = [
     "ENCODER", "GOALS", "GOLDEN", "PREDICTOR", "PREDICTOR_CONDITION", "PREDICTOR_STEP", "PREDICTOR_VJP", "Bundle",
@@ -58,7 +61,7 @@ class Bundle:
         """
         path = self.file(GOLDEN)
         try:
-            return read_arrays(path)
+            return read_arrays(path, _GOLDEN_BYTES)
         except JepaRosError as error:
             raise BundleError(f"bundle file {error}") from error
 
@@ -72,15 +75,27 @@ class Bundle:
         """A named goal's view, RGB `[h, w, 3]`.
 
         Raises:
-            BundleError: there is no goal of that name; the message lists those there are.
+            BundleError: there is no goal of that name; the message lists those there are. Or its file is no image, or
+                one of more than 32 million pixels.
         """
         if name not in self.goal_names():
             known = ", ".join(self.goal_names()) or "none"
             raise BundleError(f"bundle {self.manifest.name}: no goal is named {name!r}; there are: {known}")
-        image = cv2.imread(str(self.file(f"{GOALS}/{name}.png")), cv2.IMREAD_COLOR)
+        data = self.file(f"{GOALS}/{name}.png").read_bytes()
+        image = _decode_png(data) if data.startswith(_PNG) else None
         if image is None:
-            raise BundleError(f"bundle {self.path}: {GOALS}/{name}.png is not an image")
+            raise BundleError(
+                f"bundle {self.path}: {GOALS}/{name}.png is not a PNG image of {_GOAL_PIXELS} pixels at most"
+            )
         return np.ascontiguousarray(image[..., ::-1], dtype=np.uint8)
+
+
+def _decode_png(data: bytes) -> UInt8 | None:
+    """BGR `[h, w, 3]`; None where it is no image, or one whose header claims too many pixels: they would be made
+    before the first one is read."""
+    if int.from_bytes(data[16:20], "big") * int.from_bytes(data[20:24], "big") > _GOAL_PIXELS:
+        return None
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)  # type: ignore[return-value]
 
 
 def sha256(path: Path) -> str:

@@ -34,6 +34,7 @@ from jepa_ros.bundle.planning_spec import (
     check_sources,
 )
 from jepa_ros.errors import BundleError
+from jepa_ros.plain_yaml import read_yaml
 
 __all__ = [
     "MANIFEST_NAME", "SCHEMA_VERSION", "ActionSpec", "Calibration", "CameraSpec", "CostTerm", "Head", "Manifest",
@@ -107,17 +108,20 @@ def read_manifest(folder: Path) -> Manifest:
     """Read and check `manifest.yaml`.
 
     Raises:
-        BundleError: no such file, not YAML, an unknown version, or a field that does not fit, named.
+        BundleError: no such file, not plain YAML (see `plain_yaml`), an unknown version, or a field that does not fit,
+            named.
     """
     path = folder / MANIFEST_NAME
     try:
-        found = yaml.safe_load(path.read_text())
+        found = read_yaml(path)
     except OSError as error:
         raise BundleError(
             f"bundle {folder}: {MANIFEST_NAME} cannot be read ({error.strerror}); is this a bundle?"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BundleError(f"bundle {folder}: {MANIFEST_NAME} is not YAML ({str(error).splitlines()[0]})") from error
+        raise BundleError(
+            f"bundle {folder}: {MANIFEST_NAME} is not plain YAML ({str(error).splitlines()[0]})"
+        ) from error
     if not isinstance(found, dict):
         raise BundleError(f"bundle {folder}: {MANIFEST_NAME} must be a mapping of fields")
     version = found.get("schema_version")

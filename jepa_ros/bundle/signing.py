@@ -20,6 +20,7 @@ from jepa_ros.bundle.manifest import MANIFEST_NAME
 from jepa_ros.errors import BundleError
 
 SIGNATURE_NAME = f"{MANIFEST_NAME}.sig"
+_SIGNATURE_BYTES = 4096  # many times what it has
 
 
 class _Signed(BaseModel):
@@ -131,7 +132,8 @@ def _manifest(folder: Path) -> bytes:
 
 def _read(folder: Path) -> _Signed:
     try:
-        return _Signed.model_validate_json((folder / SIGNATURE_NAME).read_bytes())
+        with (folder / SIGNATURE_NAME).open("rb") as file:
+            return _Signed.model_validate_json(file.read(_SIGNATURE_BYTES))
     except OSError as error:
         raise BundleError(f"bundle {folder}: {SIGNATURE_NAME} cannot be read ({error.strerror})") from error
     except ValidationError as error:

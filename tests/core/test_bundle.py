@@ -237,7 +237,7 @@ def test_goals_by_name(tiny_bundle):
     np.testing.assert_array_equal(bundle.goal_image("sofa"), view)
     with pytest.raises(BundleError, match="no goal is named 'kitchen'; there are: broken, sofa"):
         bundle.goal_image("kitchen")
-    with pytest.raises(BundleError, match=r"broken\.png is not an image"):
+    with pytest.raises(BundleError, match=r"broken\.png is not a PNG image"):
         bundle.goal_image("broken")
 
 

@@ -25,3 +25,7 @@ class ModelError(JepaRosError):
 
 class PlanningError(JepaRosError):
     """A planning problem is malformed: shapes, bounds, horizon or cost terms."""
+
+
+class WireError(JepaRosError):
+    """Bytes that a robot sent are not the message that they should be, or were changed on the way."""

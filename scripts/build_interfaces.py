@@ -1,8 +1,12 @@
 #!/usr/bin/env python3
-"""Build the interface package against ROS 2 from PyPI and install it into this virtual environment, as plain CMake.
+"""Build the interface packages of ros_ws/src against ROS 2 from PyPI, into this virtual environment, as plain CMake.
 
 The wheels' exported CMake targets hold the include paths of the machine that built them; they are rewritten to this
 interpreter's first. Nothing needs to be sourced afterwards: `import jepa_ros_msgs.msg` works in this environment.
+
+A package is built again only when its sources, or those of a package it needs, have changed. The packages of others
+(`unitree_go`, `tf2_msgs`) are left out where ROS 2, or a workspace that is sourced, has them already; `--in-underlay`
+prints those, which is how `scripts/setup` tells colcon.
 """
 
 from __future__ import annotations
@@ -14,19 +18,39 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import xml.etree.ElementTree as ElementTree
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGE = ROOT / "ros_ws" / "src" / "jepa_ros_msgs"
+SOURCES = ROOT / "ros_ws" / "src"
 PREFIX = Path(sys.prefix)
-STAMP = PREFIX / "share" / "jepa_ros_msgs" / ".built_from"
+OURS = {"jepa_ros_msgs"}
+"""Always built: an older one of an underlay would not do."""
 
 
-def sources_hash() -> str:
-    """Of everything the build reads."""
+def packages() -> dict[str, set[str]]:
+    """Packages of the workspace, each after those of the workspace that it needs, with these."""
+    needs = {}
+    for path in sorted(SOURCES.glob("*/package.xml")):
+        root = ElementTree.parse(path).getroot()  # noqa: S314 - a file of this repository
+        needs[path.parent.name] = {node.text or "" for node in root if node.tag.endswith("depend")}
+    needs = {name: wanted & needs.keys() for name, wanted in needs.items()}
+    return {name: needs[name] for name in TopologicalSorter(needs).static_order()}
+
+
+def in_underlay(name: str) -> bool:
+    """Whether a ROS 2 installation or workspace that is sourced has a package of this name."""
+    prefixes = [Path(part) for part in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if part]
+    others = [part for part in prefixes if part != PREFIX and not part.is_relative_to(ROOT / "ros_ws" / "install")]
+    return name not in OURS and any((part / "share" / name / "package.xml").exists() for part in others)
+
+
+def sources_hash(package: Path) -> str:
+    """Of everything that one package's build reads."""
     digest = hashlib.sha256(sys.version.encode())
-    for path in sorted(p for p in PACKAGE.rglob("*") if p.is_file()):
-        digest.update(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes())
+    for path in sorted(p for p in package.rglob("*") if p.is_file()):
+        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()
 
 
@@ -43,32 +67,52 @@ def rewrite_include_paths() -> None:
             path.write_text(found)
 
 
-def main() -> int:
-    if STAMP.exists() and STAMP.read_text() == sources_hash():
-        print("interfaces: up to date")
-        return 0
-    rewrite_include_paths()
-    environment = dict(os.environ, AMENT_PREFIX_PATH=str(PREFIX), CMAKE_PREFIX_PATH=str(PREFIX))
+def build(name: str) -> bool:
+    """Configure, build and install one package; whether that worked."""
+    underlays = [str(PREFIX), *filter(None, [os.environ.get("AMENT_PREFIX_PATH")])]
+    environment = dict(os.environ, AMENT_PREFIX_PATH=os.pathsep.join(underlays), CMAKE_PREFIX_PATH=str(PREFIX))
     environment["PATH"] = f"{PREFIX / 'bin'}{os.pathsep}{environment['PATH']}"
-    log = PREFIX / "jepa_ros_msgs_build.log"
-    with tempfile.TemporaryDirectory() as build, log.open("w") as output:
-        configure = ["cmake", "-S", str(PACKAGE), "-B", build, "-G", "Ninja", f"-DCMAKE_INSTALL_PREFIX={PREFIX}"]
+    log = PREFIX / f"{name}_build.log"
+    with tempfile.TemporaryDirectory() as folder, log.open("w") as output:
+        configure = ["cmake", "-S", str(SOURCES / name), "-B", folder, "-G", "Ninja"]
         configure += [
+            f"-DCMAKE_INSTALL_PREFIX={PREFIX}",
             f"-DPython3_EXECUTABLE={sys.executable}",
             "-DBUILD_TESTING=OFF",
             "-DCMAKE_BUILD_TYPE=Release",
             "-Wno-dev",
         ]
-        for step in (configure, ["cmake", "--build", build, "--target", "install"]):
+        for step in (configure, ["cmake", "--build", folder, "--target", "install"]):
             if subprocess.run(step, env=environment, stdout=output, stderr=subprocess.STDOUT, check=False).returncode:
-                print(
-                    f"interfaces: `{' '.join(step[:2])}` failed; the whole output is in {log}, its end:",
-                    file=sys.stderr,
-                )
+                print(f"{name}: `{' '.join(step[:2])}` failed; the whole output is in {log}, its end:", file=sys.stderr)
                 print("\n".join(log.read_text().splitlines()[-15:]), file=sys.stderr)
-                return 1
-    STAMP.write_text(sources_hash())
-    print("interfaces: built")
+                return False
+    return True
+
+
+def main() -> int:
+    """Bring every package up to date."""
+    wanted = packages()
+    if "--in-underlay" in sys.argv[1:]:
+        print(" ".join(name for name in wanted if in_underlay(name)))
+        return 0
+    built: set[str] = set()
+    for name, needs in wanted.items():
+        if in_underlay(name):
+            print(f"{name}: the underlay's is used")
+            continue
+        stamp = PREFIX / "share" / name / ".built_from"
+        current = sources_hash(SOURCES / name)
+        if stamp.exists() and stamp.read_text() == current and not needs & built:
+            print(f"{name}: up to date")
+            continue
+        if not built:
+            rewrite_include_paths()
+        if not build(name):
+            return 1
+        built.add(name)
+        stamp.write_text(current)
+        print(f"{name}: built")
     return 0
 
 

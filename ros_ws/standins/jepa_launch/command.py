@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("file", help="a launch file, or the name of one in launch/")
     parser.add_argument("arguments", nargs="*", metavar="key:=value", help="launch arguments")
     parser.add_argument("-s", "--show-args", action="store_true", help="list the file's arguments and stop")
+    parser.add_argument("-d", "--debug", action="store_true", help="show the traceback of an error in the file")
     options = parser.parse_args(argv)
     try:
         given = {}
@@ -67,6 +69,7 @@ def main(argv: list[str] | None = None) -> int:
                     else f" (default: {engine.context.perform(argument.default_value)!r})"
                 )
                 sys.stdout.write(f"    '{argument.name}': {argument.description}{default}\n")
+            sys.stdout.flush()
             return 0
         unknown = sorted(set(given) - set(declared))
         if unknown:
@@ -74,8 +77,16 @@ def main(argv: list[str] | None = None) -> int:
                 f"argument {', '.join(unknown)}: not declared; {options.file} has {', '.join(sorted(declared))}"
             )
         return engine.run(description)
+    except BrokenPipeError:  # `--show-args | head`: what is left has no reader, and Python would try again at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except LaunchError as error:
         sys.stderr.write(f"jepa-launch: {error}\n")
+        return 1
+    except Exception as error:  # of a launch file's own function; ros2 launch says it so, too
+        if options.debug:
+            raise
+        sys.stderr.write(f"[ERROR] [launch]: Caught exception in launch (see debug for traceback): {error}\n")
         return 1
 
 

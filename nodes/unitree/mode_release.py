@@ -1,0 +1,171 @@
+"""Runs `jepa_ros.unitree.motion_switcher` over the wire, one step a tick, so that no thread ever waits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Event
+from typing import Any
+
+from rclpy.node import Node
+from unitree_api.msg import Request, Response
+
+from jepa_ros.errors import RobotError
+from jepa_ros.unitree.motion_switcher import (
+    CHECK_MODE,
+    SPORT,
+    SWITCHER,
+    Call,
+    Pause,
+    Reply,
+    Steps,
+    mode_of,
+    release,
+)
+from jepa_ros_nodes import qos
+from jepa_ros_nodes.polling import PolledSubscriptions
+from jepa_ros_nodes.unitree.requests import request
+
+_ANSWER_S, _LOOK_S, _FIND_S = 2.0, 2.0, 0.1
+
+
+@dataclass
+class Release:
+    """One request of an operator, and what came of it.
+
+    Attributes:
+        done: set once it has.
+        error: why the robot's gait still has the motors; empty if it has not.
+    """
+
+    done: Event
+    error: str = ""
+
+
+def _look() -> Steps:
+    """One look at the mode, which the runner hears of like any other."""
+    yield Call(SWITCHER, CHECK_MODE)
+
+
+class ModeRelease:
+    """Knows whether the motors are free, looks again every 2 s, and frees them when asked.
+
+    Args:
+        node: who asks.
+        inputs: polled before each `tick`; the robot's answers come through it.
+        is_lying: whether the newest joint state is that of a lying dog.
+        on_ready: told whether the motors are free, whenever that changes.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        inputs: PolledSubscriptions,
+        is_lying: Callable[[], bool],
+        on_ready: Callable[[bool], None],
+    ) -> None:
+        self._is_lying, self._on_ready = is_lying, on_ready
+        self._publishers = {
+            name: node.create_publisher(Request, f"api/{name}/request", qos.DIAGNOSTICS) for name in (SWITCHER, SPORT)
+        }
+        for name in (SWITCHER, SPORT):
+            inputs.add(Response, f"api/{name}/response", self._on_response, qos.RECENT)
+        self.ready: bool | None = None
+        """Whether the motors are free; None until the robot has said so."""
+        self.mode = ""
+        """Which gait has them."""
+        self.unanswered = 0
+        """Calls that the robot did not answer, or with nothing that says its mode."""
+        self._steps: Steps | None = None
+        self._asked: Release | None = None
+        self._waiting: Release | None = None
+        self._call: tuple[int, Call] | None = None
+        self._reply: Reply | None = None
+        self._due = -math.inf
+        self._look_at = -math.inf
+
+    def ask(self) -> Release | None:
+        """Free the motors, from any thread; None while somebody else's request runs."""
+        if self._asked is not None or self._waiting is not None:
+            return None
+        self._asked = Release(Event())
+        return self._asked
+
+    def tick(self, now: float) -> None:
+        """Go on, at monotonic `now` s."""
+        if self._steps is None:
+            if self._asked is not None:
+                self._waiting, self._asked = self._asked, None
+                self._begin(release(self._is_lying), now)
+            elif now >= self._look_at:
+                # before the robot is found, a call would only be lost
+                there = self._publishers[SWITCHER].get_subscription_count() > 0
+                self._look_at = now + (_LOOK_S if there else _FIND_S)
+                if there:
+                    self._begin(_look(), now)
+            return
+        if self._call is None:
+            if now >= self._due:
+                self._advance(None, now)
+        elif self._reply is not None:
+            reply, call = self._reply, self._call[1]
+            self._call = self._reply = None
+            self._hear(call, reply)
+            self._advance(reply, now)
+        elif now >= self._due:
+            call = self._call[1]
+            self._call = None
+            self.unanswered += 1
+            self._end(f"the robot does not answer call {call.api} on api/{call.service}/request")
+
+    def _begin(self, steps: Steps, now: float) -> None:
+        self._steps = steps
+        self._advance(None, now)
+
+    def _advance(self, answer: Reply | None, now: float) -> None:
+        assert self._steps is not None  # noqa: S101 - only called while a sequence runs
+        try:
+            step = self._steps.send(answer)
+        except StopIteration:
+            self._end("")
+        except RobotError as error:
+            self._end(str(error))
+        else:
+            self._take(step, now)
+
+    def _take(self, step: Call | Pause, now: float) -> None:
+        if isinstance(step, Pause):
+            self._due = now + step.seconds
+            return
+        message = request(step.api, step.parameter)
+        self._call, self._due = (message.header.identity.id, step), now + _ANSWER_S
+        self._publishers[step.service].publish(message)
+
+    def _on_response(self, message: Any) -> None:
+        identity = message.header.identity
+        if self._call is not None and (identity.id, identity.api_id) == (self._call[0], self._call[1].api):
+            self._reply = Reply(message.header.status.code, message.data)
+
+    def _hear(self, call: Call, reply: Reply) -> None:
+        """Every answer to a look at the mode is news, whoever asked.
+
+        No answer is no news: were the motors then taken for the gait's, one lost packet would end a walk in mid-step.
+        """
+        if (call.service, call.api) != (SWITCHER, CHECK_MODE):
+            return
+        try:
+            self.mode = mode_of(reply)
+        except RobotError:
+            self.unanswered += 1
+            return
+        was, self.ready = self.ready, not self.mode
+        if self.ready is not was:
+            self._on_ready(self.ready)
+
+    def _end(self, error: str) -> None:
+        self._steps = None
+        if self._waiting is not None:
+            self._waiting.error = error
+            self._waiting.done.set()
+            self._waiting = None

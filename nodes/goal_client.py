@@ -29,12 +29,23 @@ from jepa_ros.robots import load_robot
 from jepa_ros.types import UInt8
 from jepa_ros_nodes import qos
 from jepa_ros_nodes.conversions import image_to_message
+from jepa_ros_nodes.goal_sending import send_goal
 from jepa_ros_nodes.polling import PolledSubscriptions
 from jepa_ros_simulation.dog import yaw_of
 from jepa_ros_simulation.records import GoalRecord
 from jepa_ros_simulation.tasks import Pose
 
 _POLL_S = 0.02
+
+
+def _comes_true(ready: Callable[[], bool], seconds: float) -> bool:
+    """Whether it does before the time is up; another thread makes it so."""
+    until = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > until:
+            return False
+        time.sleep(_POLL_S)
+    return True
 
 
 class GoalClient(Node):
@@ -147,13 +158,10 @@ class GoalClient(Node):
         Raises:
             JepaRosError: it did not come about in time; the message says what.
         """
-        until = time.monotonic() + seconds
-        while not ready():
-            if time.monotonic() > until:
-                raise JepaRosError(
-                    f"waited {seconds:.0f} s for {what} in vain; see the launch log for the node that is missing"
-                )
-            time.sleep(0.02)
+        if not _comes_true(ready, seconds):
+            raise JepaRosError(
+                f"waited {seconds:.0f} s for {what} in vain; see the launch log for the node that is missing"
+            )
 
     def wait_until_ready(self, seconds: float = 60.0) -> None:
         """Block until the dog stands, sees, and takes goals.
@@ -168,6 +176,10 @@ class GoalClient(Node):
 
     def _state(self) -> str:
         return str(self.safety.state) if self.safety is not None else ""
+
+    @staticmethod
+    def _done_within(future: Any, seconds: float) -> bool:
+        return _comes_true(future.done, seconds)
 
     def _result(self, future: Any, what: str, seconds: float) -> Any:
         self.wait_for(what, future.done, seconds)
@@ -204,9 +216,7 @@ class GoalClient(Node):
         record = GoalRecord(number, self.pose, goal, self.image.copy(), goal_view)
         self._joints, self._began, self._record = None, time.monotonic(), record
         try:
-            handle = self._result(self._reach.send_goal_async(message), "reach_goal to answer", 10.0)
-            if not handle.accepted:
-                raise JepaRosError(f"world_model refused goal {number}; its log says why")
+            handle = send_goal(lambda: self._reach.send_goal_async(message), self._done_within, f"goal {number}")
             answer = self._result(handle.get_result_async(), "the result of reach_goal", time_limit + 10.0)
         finally:
             self._record = None

@@ -8,11 +8,17 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
 from jepa_ros.errors import JepaRosError
 from jepa_ros.share import share_folder
+
+RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
+PROFILES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # Jazzy's name, Kilted's
+SHARED_MEMORY, LOOPBACK = "fastdds_shm.xml", "fastdds_loopback.xml"
+_FAST_DDS = "rmw_fastrtps"
 
 
 def launch_command(launch_file: Path, arguments: dict[str, str]) -> list[str]:
@@ -34,12 +40,27 @@ def shared_memory_environment() -> dict[str, str]:
     """This process's environment with the Fast DDS profile that stays on this machine, and a domain of its own if
     none is set."""
     environment = dict(os.environ)
-    profile = str(share_folder() / "config" / "fastdds_shm.xml")
-    environment.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", profile)
-    environment.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", profile)
-    environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
+    for name in PROFILES:
+        environment.setdefault(name, str(share_folder() / "config" / SHARED_MEMORY))
+    environment.setdefault(RANGE, "SUBNET")
     environment.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 99))
     return environment
+
+
+def local_environment(given: Mapping[str, str]) -> dict[str, str]:
+    """Variables that keep nodes on this machine, to be laid over `given`; tools in other terminals find them.
+
+    With Fast DDS no socket is bound to another interface than loopback, by a profile of ours; one of our profiles that
+    is named already stays. Under somebody else's profile, or another middleware, it is ROS's own LOCALHOST.
+
+    Args:
+        given: the environment that the nodes would have.
+    """
+    named = {Path(given[name]).name for name in PROFILES if given.get(name)}
+    if not given.get("RMW_IMPLEMENTATION", _FAST_DDS).startswith(_FAST_DDS) or named - {SHARED_MEMORY, LOOPBACK}:
+        return {RANGE: "LOCALHOST"}
+    profile = {} if named else dict.fromkeys(PROFILES, str(share_folder() / "config" / LOOPBACK))
+    return {**profile, RANGE: "SUBNET"}
 
 
 class RunningLaunch:

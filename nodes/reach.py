@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,10 +24,12 @@ from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
 
 from jepa_ros.errors import ImageError, JepaRosError
-from jepa_ros_nodes import qos
+from jepa_ros_nodes import qos, security
 from jepa_ros_nodes.conversions import image_to_message
+from jepa_ros_nodes.goal_sending import send_goal
 
 _GRACE_S = 5.0
+_SILENCE_S = 30.0  # feedback comes ten times a second, once the goal is encoded
 _DOWN = {"damp": "recover", "passive": "stand", "sit": "stand"}  # cannot walk in it; what to ask for
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp")
 
@@ -47,14 +50,18 @@ def goal_message(goal: str, time_limit: float, tolerance: float) -> ReachGoal.Go
     return message
 
 
+def _done_within(node: Node, future: Any, seconds: float) -> bool:
+    rclpy.spin_until_future_complete(node, future, timeout_sec=seconds)
+    return bool(future.done())
+
+
 def _wait(node: Node, future: Any, seconds: float, what: str) -> Any:
     """The result of a future.
 
     Raises:
         JepaRosError: none came in time.
     """
-    rclpy.spin_until_future_complete(node, future, timeout_sec=seconds)
-    if not future.done():
+    if not _done_within(node, future, seconds):
         raise JepaRosError(f"no answer from {what} within {seconds:.0f} s")
     return future.result()
 
@@ -63,7 +70,7 @@ def drive(node: Node, goal: ReachGoal.Goal, wait_s: float, console: Console) -> 
     """Send the goal and show its progress until it is over.
 
     Raises:
-        JepaRosError: nobody serves reach_goal, or the goal was refused.
+        JepaRosError: nobody serves reach_goal, the goal was refused, or nothing was heard of it any more.
     """
     client = ActionClient(node, ReachGoal, "reach_goal")
     name = node.resolve_topic_name("reach_goal")
@@ -78,15 +85,17 @@ def drive(node: Node, goal: ReachGoal.Goal, wait_s: float, console: Console) -> 
 
     node.create_subscription(SafetyStatus, "safety_status", on_safety, qos.SENSOR)
     with console.status("sent") as status:
+        last_word = time.monotonic()
 
         def on_feedback(message: Any) -> None:
-            heard = message.feedback
+            nonlocal last_word
+            heard, last_word = message.feedback, time.monotonic()
             left = "" if heard.remaining_time < 0 else f", {heard.remaining_time:.0f} s left"
             status.update(f"{heard.status}: energy {heard.energy:.2f}, surprise {heard.surprise:.2f}{left}")
 
-        handle = _wait(node, client.send_goal_async(goal, feedback_callback=on_feedback), 10.0, name)
-        if not handle.accepted:
-            raise JepaRosError("world_model takes no goals now: it is not active")
+        handle = send_goal(
+            lambda: client.send_goal_async(goal, feedback_callback=on_feedback), partial(_done_within, node), name
+        )
         result = handle.get_result_async()
         until = time.monotonic() + (goal.time_limit + _GRACE_S if goal.time_limit > 0 else math.inf)
         try:
@@ -94,6 +103,8 @@ def drive(node: Node, goal: ReachGoal.Goal, wait_s: float, console: Console) -> 
                 rclpy.spin_once(node, timeout_sec=0.1)
                 if time.monotonic() > until or not client.server_is_ready():
                     raise JepaRosError("world_model is gone (the launch's output says why); the robot stops by itself")
+                if time.monotonic() > last_word + _SILENCE_S:
+                    raise JepaRosError(f"world_model has said nothing for {_SILENCE_S:.0f} s; see the launch's output")
         except KeyboardInterrupt:
             status.update("cancelling")
             _wait(node, handle.cancel_goal_async(), 5.0, name)
@@ -119,7 +130,7 @@ def main(
     console, began = Console(), time.monotonic()
     try:
         message = goal_message(goal, time_limit, tolerance)
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        security.init(signal_handler_options=SignalHandlerOptions.NO)
         node = Node("reach", namespace=namespace)
         result = drive(node, message, wait, console)
     except JepaRosError as error:

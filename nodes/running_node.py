@@ -17,6 +17,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from jepa_ros.errors import JepaRosError
+from jepa_ros_nodes import security
 
 
 def start(node: LifecycleNode) -> bool:
@@ -48,9 +49,8 @@ def run(make: Callable[[], Node], threads: int = 1) -> None:
     A node may have `wind_down() -> bool`, called again and again after the signal while callbacks are still served:
     it says whether the node has come to rest, and `wind_down_s` how long it may take (8 s). A lifecycle node with a
     parameter `autostart` that is true is configured and activated at once; if that fails, the process ends with exit
-    code 1.
+    code 1, as it does where security is asked for and cannot be had.
     """
-    rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
     stop = threading.Event()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
@@ -61,10 +61,11 @@ def run(make: Callable[[], Node], threads: int = 1) -> None:
         signal.signal(number, on_signal)
     code = 0
     try:
+        security.init(sys.argv, signal_handler_options=SignalHandlerOptions.NO)
         node = make()
     except JepaRosError as error:
         rclpy.logging.get_logger("jepa_ros").fatal(str(error))
-        rclpy.shutdown()
+        rclpy.try_shutdown()
         sys.exit(1)
     executor: Executor = MultiThreadedExecutor(threads) if threads > 1 else SingleThreadedExecutor()
     executor.add_node(node)

@@ -25,6 +25,8 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
+_ANSWER_S, _TRIES = 5.0, 4
+
 
 class Rig:
     """Starts nodes as processes and listens to them with a probe node in this one."""
@@ -37,7 +39,13 @@ class Rig:
         self.probe = Node("probe", context=self.context)
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.probe)
+        self._nodes = [self.probe]
         self.heard: dict[str, list[tuple[float, Any]]] = {}
+
+    def add_node(self, node: Node) -> None:
+        """Serve a node of this process beside the probe, until the rig closes."""
+        self._executor.add_node(node)
+        self._nodes.append(node)
 
     def start(self, node: str, **parameters: object) -> subprocess.Popen[bytes]:
         """Run `jepa_ros_nodes.<node>_node` with parameters."""
@@ -75,18 +83,36 @@ class Rig:
 
     def wait(self, what: str, ready: Callable[[], Any], seconds: float = 30.0) -> Any:
         """Let messages in until `ready()` is true; fails the test with the nodes' logs otherwise."""
-        until = time.monotonic() + seconds
-        while not (found := ready()):
-            if time.monotonic() > until:
-                logs = "\n".join(f"--- {node}\n{self.log(node)[-1500:]}" for node in self.processes)
-                pytest.fail(f"waited {seconds} s for {what}\n{logs}")
-            self._executor.spin_once(timeout_sec=0.02)
+        found = self.until(ready, seconds)
+        if not found:
+            logs = "\n".join(f"--- {node}\n{self.log(node)[-1500:]}" for node in self.processes)
+            pytest.fail(f"waited {seconds} s for {what}\n{logs}")
         return found
 
     def result(self, future: Any, what: str, seconds: float = 30.0) -> Any:
         """The result of a service or action call."""
         self.wait(what, future.done, seconds)
         return future.result()
+
+    def goal(self, client: Any, goal: Any, **options: Any) -> Any:
+        """The handle of a goal, accepted or not. One that is not answered within 5 s is sent again, and replaces it.
+
+        An action server can be ready before it knows of this client: then it takes the goal, and its answer is lost
+        (`failed to send response (timeout)` in its log).
+        """
+        self.wait("the action server", client.server_is_ready)
+        for _ in range(_TRIES):
+            answer = client.send_goal_async(goal, **options)
+            if self.until(answer.done, _ANSWER_S):
+                return answer.result()
+        return self.result(answer, f"the answer to a goal that was sent {_TRIES} times", 0.0)
+
+    def until(self, ready: Callable[[], Any], seconds: float) -> Any:
+        """Let messages in until `ready()` is true or the time is up; what it said last."""
+        until = time.monotonic() + seconds
+        while not (found := ready()) and time.monotonic() < until:
+            self._executor.spin_once(timeout_sec=0.02)
+        return found
 
     def close(self) -> None:
         """End every process and the probe."""
@@ -95,7 +121,8 @@ class Rig:
                 process.kill()
             process.wait()
         self._executor.shutdown()
-        self.probe.destroy_node()
+        for node in self._nodes:
+            node.destroy_node()
         rclpy.shutdown(context=self.context)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import typer
 
-COMMANDS = ("plan", "deadline", "realtime", "replay", "families", "precision")
+COMMANDS = ("plan", "deadline", "realtime", "commands", "replay", "families", "precision", "safety")
 
 
 def application(names: Iterable[str]) -> typer.Typer:

@@ -80,6 +80,9 @@ class DogSim:
         self._base = self.model.body("base").id
         self._is_robot = self.model.geom_bodyid > 0
         self._floor = self.model.geom("floor").id
+        feet = [self.model.geom(name.removesuffix("_foot")).id for name in self.robot.feet]
+        self._foot = np.full(self.model.ngeom, -1)
+        self._foot[feet] = np.arange(len(feet))
         self._sensors = {name: self.model.sensor(name).adr[0] for name in ("gyro", "accelerometer")}
         self.reset()
 
@@ -174,6 +177,16 @@ class DogSim:
             np.array([x, y, z, w]),
             self.data.sensordata[accelerometer : accelerometer + 3].copy(),
         )
+
+    def foot_forces(self) -> NDArray[np.float64]:
+        """How hard each foot presses on what it touches, N along the contact's normal, in the order of `robot.feet`."""
+        forces, wrench = np.zeros(len(self.robot.feet)), np.zeros(6)
+        for number, pair in enumerate(self.data.contact.geom):
+            for foot in self._foot[pair]:
+                if foot >= 0:
+                    mujoco.mj_contactForce(self.model, self.data, number, wrench)
+                    forces[foot] += wrench[0]
+        return forces
 
     def render(self) -> UInt8:
         """What the head camera sees, RGB `[height, width, 3]`; the dog's own body is left out."""

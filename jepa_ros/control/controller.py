@@ -9,7 +9,7 @@ import numpy as np
 
 from jepa_ros.control.plans import PlanFollower
 from jepa_ros.errors import JepaRosError, RobotError
-from jepa_ros.motion import make_motion
+from jepa_ros.motion import DirectMotion, make_motion
 from jepa_ros.motion.factory import motion_kind
 from jepa_ros.robots import RobotModel
 from jepa_ros.safety import Decision, SafetyFilter
@@ -37,14 +37,25 @@ class JointController:
         action_names: what the plans' actions are.
         rate_hz: how often `tick` is called; a whole multiple of the motion's rate.
         step_s: model step; only direct joint motion needs it.
+        disabled: names of limits to switch off.
+        deadman: whether walking needs a deadman switch that is held.
 
     Raises:
-        RobotError: no motion of the robot accepts such actions, or a rate that the motion cannot be run at.
+        RobotError: no motion of the robot accepts such actions, a rate that the motion cannot be run at, or a name that
+            is no limit.
         ModelError: the walking policy cannot be opened.
     """
 
-    def __init__(self, robot: RobotModel, action_names: Sequence[str], rate_hz: float, step_s: float = 0.2) -> None:
-        self.safety = SafetyFilter(robot, action_names=action_names)
+    def __init__(
+        self,
+        robot: RobotModel,
+        action_names: Sequence[str],
+        rate_hz: float,
+        step_s: float = 0.2,
+        disabled: Sequence[str] = (),
+        deadman: bool = False,
+    ) -> None:
+        self.safety = SafetyFilter(robot, action_names=action_names, disabled=disabled, deadman=deadman)
         self._motion = make_motion(robot, action_names, step_s)
         divider = rate_hz / self._motion.rate_hz
         if divider < 1 or abs(divider - round(divider)) > 1e-6:
@@ -52,6 +63,8 @@ class JointController:
                 f"control rate {rate_hz:g} Hz: must be a whole multiple of the motion's {self._motion.rate_hz:g} Hz"
             )
         self._divider = round(divider)
+        if isinstance(self._motion, DirectMotion):  # a gait is held between its ticks, joints go on along their cubic
+            self._motion.run_at(rate_hz)
         self._plans = PlanFollower(action_names)
         self._walks = motion_kind(robot, action_names) == "locomotion"
         self._column = [] if self._walks else [robot.joint_names.index(name) for name in action_names]
@@ -62,11 +75,7 @@ class JointController:
         self._rest: Float64 = np.zeros(len(action_names))
 
     def on_joint_state(self, now: float, joints: JointState, age: float = 0.0) -> None:
-        """A measurement came that was made `age` s ago; one from the future counts as just as old.
-
-        Raises:
-            RobotError: another number of joints than the robot's.
-        """
+        """A measurement came that was made `age` s ago; one from the future counts as just as old."""
         self.safety.on_joint_state(now - abs(age), joints)
         self._joints = joints
 
@@ -79,6 +88,14 @@ class JointController:
         self.safety.on_imu(now - abs(age), imu)
         self._imu = imu
 
+    def on_foot_contacts(self, now: float, forces: Float64, age: float = 0.0) -> None:
+        """As `on_joint_state`: forces `[F]` N, in the order of the robot's feet."""
+        self.safety.on_foot_contacts(now - abs(age), forces)
+
+    def on_temperatures(self, now: float, celsius: Float64, age: float = 0.0) -> None:
+        """As `on_joint_state`: `[n]` °C."""
+        self.safety.on_temperatures(now - abs(age), celsius)
+
     def on_plan(self, now: float, clock: float, chunk: PlanChunk) -> bool:
         """A plan came; returns whether it is followed. One of a goal that is over is not, and touches nothing.
 
@@ -86,7 +103,8 @@ class JointController:
             RobotError: it does not fit this robot.
         """
         chunk = self._plans.ordered(chunk)
-        if not self.safety.on_plan(now, now + chunk.valid_until - clock, chunk.goal):
+        made = now + chunk.observed - clock
+        if not self.safety.on_plan(now, now + chunk.valid_until - clock, chunk.goal, made):
             return False
         self.safety.on_camera(now - abs(clock - chunk.observed))
         self._plans.take(chunk)
@@ -97,7 +115,9 @@ class JointController:
         self.safety.on_goal_end(goal)
 
     def tick(self, now: float, clock: float) -> Tick:
-        """Decide, move, make safe."""
+        """Decide, move, make safe. The command and the applied action are buffers that the next tick writes over."""
+        if self.safety.on_clock(now, clock):
+            self._plans.forget()
         decision = self.safety.update(now)
         joints, imu = self._joints, self._imu
         raw: Float64 | None = None
@@ -107,8 +127,10 @@ class JointController:
                 self._motion.reset(joints)
                 self._rest = np.zeros_like(self._rest) if self._walks else joints.position[self._column]
                 self._count = 0
-            if self._count % self._divider == 0:
-                raw, applied = self._move(now, clock, decision, joints, imu)
+            due = self._count % self._divider == 0
+            if due or not self._walks:
+                raw, action = self._move(now, clock, decision, joints, imu)
+                applied = action if due else None
             self._count += 1
         self._policy_ran = decision.use_policy
         return Tick(decision, self.safety.command(now, decision, raw, None, None), applied)
@@ -127,5 +149,5 @@ class JointController:
             self.safety.trip(now, "motion_failed", str(error))
             return None, None
         if not self._walks:
-            self._rest = action
+            np.copyto(self._rest, action)
         return raw, action

@@ -65,6 +65,11 @@ class PlanFollower:
                 self._chunks.pop()
             self._chunks.append(chunk)
 
+    def forget(self) -> None:
+        """Follow no plan that came so far."""
+        with self._lock:
+            self._chunks.clear()
+
     def action(self, now: float) -> Float64 | None:
         """The action `[A]` that holds at `now`, s of the plans' clock; None while no plan is in force."""
         with self._lock:

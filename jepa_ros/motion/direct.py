@@ -46,6 +46,10 @@ class DirectMotion:
         self._rest = robot.stance("stand")
         self._set_out(self._rest, np.zeros_like(self._rest), self._rest)
 
+    def run_at(self, rate_hz: float) -> None:
+        """`targets` is called so often from now on: the cubic is sampled at the rate of the commands."""
+        self.rate_hz = rate_hz
+
     def reset(self, joint_state: JointState) -> None:
         """Start from the measured joints, at rest."""
         self._rest = joint_state.position.copy()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from jepa_ros.errors import RobotError
 from jepa_ros.motion.direct import ACTION_UNIT, DirectMotion
 from jepa_ros.motion.locomotion import ACTION_FRAME, ACTION_NAMES, ACTION_UNITS, LocomotionMotion
+from jepa_ros.motion.velocity import VelocityMotion
 from jepa_ros.robots import RobotModel
 
 
@@ -50,8 +51,10 @@ def check_units(action_names: Sequence[str], units: Sequence[str], frame: str) -
         raise RobotError(f"action.frame is {frame}, and body velocities are of {ACTION_FRAME}; export it in that frame")
 
 
-def make_motion(robot: RobotModel, action_names: Sequence[str], step_s: float = 0.2) -> LocomotionMotion | DirectMotion:
-    """The motion that accepts actions of these names.
+def make_motion(
+    robot: RobotModel, action_names: Sequence[str], step_s: float = 0.2
+) -> LocomotionMotion | DirectMotion | VelocityMotion:
+    """The motion that accepts actions of these names, for the output that the robot has.
 
     Args:
         robot: who moves.
@@ -62,6 +65,8 @@ def make_motion(robot: RobotModel, action_names: Sequence[str], step_s: float = 
         RobotError: no motion of this robot accepts such an action, or it lacks the policy for it.
         ModelError: the walking policy cannot be opened.
     """
+    if robot.sends_velocities:
+        return VelocityMotion(robot, action_names)
     if motion_kind(robot, action_names) == "locomotion":
         return LocomotionMotion(robot, action_names)
     return DirectMotion(robot, action_names, step_s)

@@ -105,6 +105,11 @@ class StateMachine:
         if self.state is State.WALK:
             self._go(State.STOPPING, reason)
 
+    def withdraw(self, reason: str) -> None:
+        """Take the permission to walk back, and bring a walk to its end."""
+        self.walk_permitted = False
+        self.stop_walk(reason)
+
     def advance(self, signals: Signals) -> Fault | None:
         """Follow the signals one step.
 

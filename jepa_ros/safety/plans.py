@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from math import inf
 
 from jepa_ros.safety.events import Fault, age
+
+_REMEMBERED = 1024
 
 
 class PlanGate:
@@ -20,18 +23,30 @@ class PlanGate:
     def __init__(self, validity_max_s: float) -> None:
         self._validity_max_s = validity_max_s
         self._goal: bytes | None = None
-        self._over: set[bytes] = set()
-        self._came = self._valid_until = -inf
+        self._over: deque[bytes] = deque(maxlen=_REMEMBERED)
+        self._came = self._valid_until = self._made = -inf
 
-    def on_plan(self, t: float, valid_until: float, goal: bytes) -> bool:
-        """A plan came at `t` that holds until `valid_until`, finite monotonic seconds; whether it may be followed."""
-        if goal in self._over:
-            return False
+    def late(self, t: float, valid_until: float, made: float) -> Fault | None:
+        """Why a plan of the past is refused: it is over already, or older than the one that is followed.
+
+        It says nothing about the plan that is followed, which goes on until its own end.
+        """
+        if valid_until < t:
+            return Fault("plan_expired", f"a plan came whose validity had ended {t - valid_until:.3f} s before")
+        if self._goal is not None and made < self._made <= t:
+            return Fault("plan_out_of_order", f"a plan came {self._made - made:.3f} s older than the one followed")
+        return None
+
+    def over(self, goal: bytes) -> bool:
+        """Whether a goal is over."""
+        return goal in self._over
+
+    def on_plan(self, t: float, valid_until: float, goal: bytes, made: float) -> None:
+        """A plan came at `t` that holds until `valid_until`, of an image of time `made`; finite monotonic seconds."""
         if self._goal is not None and goal != self._goal:
-            self._over.add(self._goal)
-        self._goal, self._came = goal, t
+            self._remember(self._goal)
+        self._goal, self._came, self._made = goal, t, made
         self._valid_until = min(valid_until, t + self._validity_max_s)
-        return True
 
     def end_current(self) -> bytes | None:
         """The goal that is being followed is over; returns which it was."""
@@ -42,11 +57,19 @@ class PlanGate:
 
     def end(self, goal: bytes) -> bool:
         """A goal is over; returns whether it was the one being followed."""
-        self._over.add(goal)
+        self._remember(goal)
         if goal != self._goal:
             return False
-        self._goal, self._valid_until = None, -inf
+        self.forget()
         return True
+
+    def _remember(self, goal: bytes) -> None:
+        if goal not in self._over:
+            self._over.append(goal)
+
+    def forget(self) -> None:
+        """Follow no plan that came so far."""
+        self._goal, self._valid_until, self._made = None, -inf, -inf
 
     def forget_ended(self) -> None:
         """An operator permits walking anew, also for goals that were stopped."""

@@ -10,6 +10,8 @@ from jepa_ros.robots.limits import Rate
 from jepa_ros.robots.model import Gains
 from jepa_ros.types import Float64
 
+_MARGIN = 0.95
+
 
 @dataclass(frozen=True)
 class Posture:
@@ -22,22 +24,32 @@ class Posture:
 class StanceChange:
     """A cubic way from rest to rest, gains changing linearly along it.
 
-    It takes as long as the slowest joint needs within the rate limits, and at least `least_s`. A cubic over length d
-    and time T peaks at speed 1.5 d / T and acceleration 6 d / T².
+    It takes as long as the slowest joint needs within 95 % of the rate limits, and at least `least_s`. A cubic over
+    length d and time T peaks at speed 1.5 d / T and acceleration 6 d / T².
+
+    Attributes:
+        kp, kd: gains of the last `at`.
     """
 
     def __init__(self, start: Posture, end: Posture, began: float, rate: Rate, least_s: float) -> None:
         self._start, self._end, self._began = start, end, began
-        longest = float(np.abs(end.position - start.position).max())
-        self.duration = max(least_s, 1.5 * longest / rate.speed, float(np.sqrt(6 * longest / rate.acceleration)))
+        self._way = end.position - start.position
+        longest = float(np.abs(self._way).max())
+        speed, acceleration = _MARGIN * rate.speed, _MARGIN * rate.acceleration
+        self.duration = max(least_s, 1.5 * longest / speed, float(np.sqrt(6 * longest / acceleration)))
+        self.kp, self.kd = start.gains.kp, start.gains.kd
 
-    def at(self, now: float) -> Posture:
-        """Where the change has got to."""
+    def at(self, now: float, out: Float64) -> Float64:
+        """Where the change has got to, `[n]` rad, into `out`."""
         u = min(max((now - self._began) / self.duration, 0.0), 1.0)
-        s = (3 - 2 * u) * u * u
-        a, b = self._start, self._end
-        gains = Gains(kp=a.gains.kp + u * (b.gains.kp - a.gains.kp), kd=a.gains.kd + u * (b.gains.kd - a.gains.kd))
-        return Posture(a.position + s * (b.position - a.position), gains)
+        a, b = self._start.gains, self._end.gains
+        self.kp, self.kd = a.kp + u * (b.kp - a.kp), a.kd + u * (b.kd - a.kd)
+        if u == 1.0:
+            np.copyto(out, self._end.position)
+            return out
+        np.multiply(self._way, (3 - 2 * u) * u * u, out=out)
+        out += self._start.position
+        return out
 
     def over(self, now: float) -> bool:
         """Whether the end is reached."""

@@ -1,119 +1,200 @@
-"""Joint targets held to what the joints can do: range, torque estimate, rate."""
+"""What is asked of the joints: a stance, the way to another, or the motion's targets; held to every limit."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
 from jepa_ros.robots import RobotModel
-from jepa_ros.robots.limits import Rate
+from jepa_ros.robots.limits import ClampTo, GaitLimits, PacedLimits, Rate, SafetyLimits
+from jepa_ros.robots.model import Gains
 from jepa_ros.safety.events import Fault
-from jepa_ros.types import Float64, JointState
+from jepa_ros.safety.hold import TargetHold
+from jepa_ros.safety.lasting import Lasting
+from jepa_ros.safety.motion_targets import GaitWatch, MotionTargets
+from jepa_ros.safety.rate import RateLimiter
+from jepa_ros.safety.stance import Posture, StanceChange
+from jepa_ros.safety.switches import PER_MOTION, Switches
+from jepa_ros.types import Float64, JointCommand, JointState
 
-_LONGEST_TICK_S = 0.1
-
-
-@dataclass(frozen=True)
-class Held:
-    """Targets after the limits: position rad, kp Nm/rad, kd Nm·s/rad, each `[n]`; and which limits had to act."""
-
-    position: Float64
-    kp: Float64
-    kd: Float64
-    joint_range: bool
-    effort: bool
+_ARRIVED_RAD = 1e-3
 
 
-def hold_to_limits(robot: RobotModel, targets: Float64, joints: JointState, kp: float, kd: float) -> Held:
-    """Move targets into the joint range and to where `|kp (q* − q) − kd dq|` is within the torque limit.
+class JointTargets:
+    """Makes every command but damping. All its arrays are made once; a tick makes none.
 
-    Where no target does both (a joint near its stop, thrown at it fast), that joint's gains are scaled until the
-    estimate fits: the torque is then what a saturated motor would give.
+    A gait's targets are held until its next (zero-order), direct motion and stances go through a `RateLimiter`. What a
+    stance begins with is where the last command was, and how fast it moved.
 
     Args:
-        robot: the limits.
-        targets: `[n]` rad, finite.
-        joints: measured, finite.
-        kp: above zero.
-        kd: zero or more.
-    """
-    limit = robot.effort_limits
-    inside = np.clip(targets, robot.lower, robot.upper)
-    middle = joints.position + (kd / kp) * joints.velocity
-    position = np.clip(np.clip(inside, middle - limit / kp, middle + limit / kp), robot.lower, robot.upper)
-    torque = np.abs(kp * (position - joints.position) - kd * joints.velocity)
-    scale = np.minimum(1.0, limit / np.maximum(torque, limit))
-    return Held(position, kp * scale, kd * scale, bool((inside != targets).any()), bool((position != inside).any()))
+        robot: joints, stances, gains.
+        limits: of each kind of motion.
+        walks: whether the motion is a gait.
+        switches: which limits are on.
 
-
-class RateLimiter:
-    """Follows targets at a limited speed and acceleration, and brakes in time not to overshoot.
-
-    For direct joint motion only: on a gait, slowing a leg in swing makes a robot fall.
-
-    Args:
-        rate: rad/s and rad/s².
-        position: `[n]` rad, where to start, at rest.
+    Attributes:
+        command: the last that was made. Buffers.
     """
 
-    def __init__(self, rate: Rate, position: Float64) -> None:
-        self._rate = rate
-        self._position = position.copy()
-        self._speed = np.zeros_like(position)
+    def __init__(self, robot: RobotModel, limits: SafetyLimits, walks: bool, switches: Switches) -> None:
+        self._robot, self._limits, self._walks, self._switches = robot, limits, walks, switches
+        motions, count = limits.motions, len(robot.joint_names)
+        self.moving = "locomotion" if walks else "direct"
+        self._by_motion: dict[str, GaitLimits | PacedLimits] = {
+            "locomotion": motions.locomotion,
+            "direct": motions.direct,
+            "stance": motions.stance,
+        }
+        self._gains = {"stance": robot.gain("stand"), self.moving: robot.gain("walk" if walks else "stand")}
+        self._holds = {
+            motion: TargetHold(robot, switches.on("joint_range", motion), switches.on("effort", motion))
+            for motion in (self.moving, "stance")
+        }
+        rest = robot.stance("sit")
+        self._limiters = {
+            motion: RateLimiter(_rate(paced, motion, motions.stance, switches), rest, robot.lower, robot.upper)
+            for motion, paced in (("direct", motions.direct), ("stance", motions.stance))
+            if motion != "direct" or not walks
+        }
+        self._motion = MotionTargets(count, limits.policy_timeout_s)
+        period = 1.0 / robot.locomotion.rate_hz if robot.locomotion is not None else 0.02
+        self.gait = GaitWatch(count, period, motions.locomotion, switches)
+        self._past = {name: Lasting() for name in PER_MOTION}
+        self._change: StanceChange | None = None
+        self._end = rest
+        self._ran = "stance"
+        self._ticked = -inf
+        self._inside, self._work = np.zeros(count), np.zeros(count)
+        self._finite = np.empty(count, bool)
+        zero = np.zeros(count)
+        self.command = JointCommand(rest.copy(), zero, zero.copy(), np.zeros(count), np.zeros(count))
+        self._kp, self._kd = self._gains["stance"].kp, self._gains["stance"].kd
 
-    def follow(self, targets: Float64, dt: float) -> Float64:
-        """Targets `[n]` rad, `dt` s after the last → targets that can be reached by now."""
-        if dt <= 0:
-            return self._position.copy()
-        dt = min(dt, _LONGEST_TICK_S)
-        rate, away = self._rate, targets - self._position
-        # The largest speed from which constant braking, in steps of dt, still ends at the target.
-        step = rate.acceleration * dt
-        braking = np.sqrt((step / 2) ** 2 + 2 * rate.acceleration * np.abs(away)) - step / 2
-        wanted = np.sign(away) * np.minimum(np.minimum(braking, rate.speed), np.abs(away) / dt)
-        self._speed = np.clip(np.clip(wanted, self._speed - step, self._speed + step), -rate.speed, rate.speed)
-        self._position = self._position + self._speed * dt
-        return self._position.copy()
+    def start_from(self, now: float, position: Float64) -> None:
+        """The robot is nobody's, and its joints are at `[n]` rad: whatever comes next begins there."""
+        self._ticked = now
+        self._holds["stance"].into_range(position, self._inside)
+        np.copyto(self.command.position, self._inside)
+        self._limiters["stance"].rest_at(self._inside)
+        self._ran, self._kp, self._kd = "stance", self._gains["stance"].kp, self._gains["stance"].kd
 
+    def change_to(self, stance: str, now: float) -> None:
+        """Set out for a stance, from where the last command leads."""
+        self._resume("stance")
+        limiter = self._limiters["stance"]
+        start = Posture(limiter.stopping_point(np.empty_like(self._work)), Gains(kp=self._kp, kd=self._kd))
+        end = Posture(self._robot.stance(stance), self._gains["stance"])
+        rate = self._limits.motions.stance.rate
+        self._change = StanceChange(start, end, now, rate, self._limits.stance_time_s)
+        self._end = end.position
 
-class MotionTargets:
-    """The motion's newest targets, held between its ticks and rate-limited where its limits say so.
+    def arrived(self, now: float) -> bool:
+        """Whether the change of stance is over."""
+        if self._change is None:
+            return True
+        if not self._change.over(now):
+            return False
+        np.subtract(self._limiters["stance"].position, self._end, out=self._work)
+        np.abs(self._work, out=self._work)
+        return bool(self._work.max() <= _ARRIVED_RAD)
 
-    Args:
-        rate: how fast they may move, or None.
-        silent_after_s: how long the motion may give none.
-        now: when it begins.
-        position: `[n]` rad, where it begins.
-    """
-
-    def __init__(self, rate: Rate | None, silent_after_s: float, now: float, position: Float64) -> None:
-        self._silent_after_s = silent_after_s
-        self._newest = position
-        self._came = self._ticked = now
-        self._limiter = None if rate is None else RateLimiter(rate, position)
+    def begin_motion(self, now: float) -> None:
+        """The motion takes over, from the last command."""
+        self._resume(self.moving)
+        self._motion.begin(now, self.command.position)
+        self.gait.begin()
 
     def take(self, now: float, raw: Float64 | None) -> Fault | None:
-        """New targets `[n]` rad, or None to hold the last; returns what is wrong with them."""
-        if raw is None:
-            silent = now - self._came
-            return (
-                Fault("policy_silent", f"no joint targets for {silent:.3f} s")
-                if silent > self._silent_after_s
-                else None
-            )
-        if raw.shape != self._newest.shape:
-            return Fault(
-                "policy_shape", f"the motion gave {raw.shape} targets, the robot has {len(self._newest)} joints"
-            )
-        if not np.isfinite(raw).all():
-            return Fault("policy_not_finite", "the motion gave a joint target that is not a number")
-        self._newest, self._came = raw.copy(), now
+        """The motion's newest targets `[n]` rad, or None between its ticks; returns what is wrong with them."""
+        fault = self._motion.take(now, raw)
+        if fault is None and raw is not None and self._walks:
+            self._holds[self.moving].into_range(self._motion.newest, self._inside)
+            fault = self.gait.judge(now, self._inside)
+        return fault
+
+    def make(self, now: float, joints: JointState, motion_runs: bool) -> Fault | None:
+        """Make the next command, into `command`; returns what damps instead, and the command is then not to be sent.
+
+        Args:
+            now: monotonic seconds.
+            joints: measured, finite.
+            motion_runs: the motion's targets, or the stance.
+        """
+        motion = self.moving if motion_runs else "stance"
+        if motion != self._ran:
+            self._resume(motion)
+        hold, gait = self._holds[motion], motion == "locomotion"
+        asked = self._asked(now, motion_runs)
+        past_range = hold.into_range(asked, self._inside)
+        acted = False
+        if not gait:
+            limiter = self._limiters[motion]
+            target = limiter.follow(self._inside, now - self._ticked)
+            acted = limiter.acted
+        else:
+            target = self._inside
+        hold.hold(target, joints, self._kp, self._kd, move=gait)
+        self._ticked = now
+        return self._send(now, motion, hold, past_range, acted)
+
+    def _asked(self, now: float, motion_runs: bool) -> Float64:
+        """Targets before any limit, `[n]` rad; sets the gains they are held with."""
+        if motion_runs:
+            gains = self._gains[self.moving]
+            self._kp, self._kd = gains.kp, gains.kd
+            return self._motion.newest
+        change = self._change
+        if change is None:
+            return self.command.position
+        asked = change.at(now, self._work)
+        self._kp, self._kd = change.kp, change.kd
+        return asked
+
+    def _send(self, now: float, motion: str, hold: TargetHold, past_range: bool, acted: bool) -> Fault | None:
+        """Judge what the limits did, and put it into the command."""
+        limits, command = self._by_motion[motion], self.command
+        np.subtract(hold.position, command.position, out=self._work)
+        np.abs(self._work, out=self._work)
+        step = float(self._work.max())
+        for name, past, after in (
+            ("joint_range", past_range, limits.joint_range.trip_after_s),
+            ("effort", hold.past_effort, limits.effort.trip_after_s),
+            ("target_step", step > limits.target_step.limit, limits.target_step.trip_after_s),
+            ("target_speed", acted, limits.target_speed.trip_after_s),
+            ("target_acceleration", acted, limits.target_acceleration.trip_after_s),
+        ):
+            lasts = self._past[name].seconds(now, past)
+            if after is not None and lasts >= after and self._switches.on(name, motion):
+                return Fault(name, f"targets past their limit: {name} of {motion}, for {after} s")
+        for part in (hold.position, hold.kp, hold.kd):
+            if not np.isfinite(part, out=self._finite).all():
+                return Fault("command_not_finite", "the command would hold a value that is not a number")
+        np.copyto(command.position, hold.position)
+        np.copyto(command.kp, hold.kp)
+        np.copyto(command.kd, hold.kd)
         return None
 
-    def at(self, now: float) -> Float64:
-        """What to ask of the joints now, `[n]` rad."""
-        if self._limiter is None:
-            return self._newest
-        dt, self._ticked = now - self._ticked, now
-        return self._limiter.follow(self._newest, dt)
+    def _resume(self, motion: str) -> None:
+        """Another kind of motion goes on where the last one was, as fast as it moved."""
+        last = self._limiters.get(self._ran)
+        following = self._limiters.get(motion)
+        if following is not None and following is not last:
+            following.rest_at(self.command.position)
+            if last is not None:
+                np.copyto(following.speed, last.speed)
+        self._ran = motion
+
+
+def _rate(limits: PacedLimits, motion: str, stance: PacedLimits, switches: Switches) -> Rate:
+    """The rate of a motion, without what is switched off. It brakes as a stance may, which takes over from it."""
+
+    def of(name: str, limit: ClampTo) -> float:
+        return limit.limit if switches.on(name, motion) else inf
+
+    return Rate(
+        of("target_speed", limits.target_speed),
+        of("target_acceleration", limits.target_acceleration),
+        of("target_step", limits.target_step),
+        of("target_acceleration", stance.target_acceleration),
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -54,10 +54,11 @@ class Rig:
         if self.plans is not None:
             self.filter.on_plan(self.now, self.now + 0.3, self.plans)
         decision = self.filter.update(self.now)
-        self.applied = self.filter.limit_action(self.now, decision, self.action)
+        self.applied = self.filter.limit_action(self.now, decision, self.action).copy()
         raw = self.raw if decision.use_policy else None
         command = self.filter.command(self.now, decision, raw, self.joints, self.imu)
         if command is not None:
+            command = kept(command)
             self.walked_at = self.now if decision.state == "walk" else self.walked_at
             moves = self.now - self.walked_at < self.settles_s
             velocity = np.full_like(command.position, self.speed if moves else 0.0)
@@ -88,6 +89,11 @@ class Rig:
         self.plans = goal
         assert self.run(0.5)[-1] == "walk"
         return self
+
+
+def kept(command: JointCommand) -> JointCommand:
+    """A copy: the filter's is good until the next tick only."""
+    return JointCommand(*(getattr(command, field.name).copy() for field in fields(command)))
 
 
 def is_damping(command: JointCommand | None) -> bool:

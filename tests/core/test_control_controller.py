@@ -44,7 +44,7 @@ class Robot:
             self.plan(self.goal, self.values)
         done = self.controller.tick(self.now, self.now + CLOCK)
         if done.command is not None and done.command.kp.any():
-            self.position = done.command.position
+            self.position = done.command.position.copy()
         return done
 
     def run(self, seconds: float) -> Tick:
@@ -112,13 +112,14 @@ def test_joints_stay_where_they_are_while_no_plan_is_in_force():
     np.testing.assert_allclose(robot.position, before, atol=0.01)
 
 
-def test_a_frame_from_the_future_is_as_bad_as_an_old_one():
+def test_a_plan_of_a_frame_from_the_future_is_refused_and_ends_the_walk():
     robot = Robot().walking()
     robot.goal = b""
-    assert robot.plan(b"1", [[0.3, 0.0, 0.0]], observed=4000.0)
+    assert not robot.plan(b"1", [[0.3, 0.0, 0.0]], observed=4000.0)
     decision = robot.tick().decision
     assert decision.state == "stopping"
-    assert "camera stale" in decision.reason
+    assert decision.reason == "a plan came from 4000.000 s in the future, the limit is 0.1 s"
+    assert robot.controller.safety.counts == {"plan_from_future": 1}
 
 
 @pytest.mark.parametrize("age", [0.2, -0.2])

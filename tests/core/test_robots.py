@@ -61,7 +61,7 @@ def test_unknown_names_are_refused_with_those_that_exist(tmp_path: Path):
         robot.stance("jump")
     with pytest.raises(RobotError, match="no gains named 'jump'; it has damp, stand, walk"):
         robot.gain("jump")
-    with pytest.raises(RobotError, match="shipped robots are go2"):
+    with pytest.raises(RobotError, match="shipped robots are generic, go2, go2_sim"):
         load_robot("go3")
     with pytest.raises(RobotError, match="no file"):
         load_robot(tmp_path / "absent.yaml")
@@ -81,8 +81,14 @@ def test_unknown_names_are_refused_with_those_that_exist(tmp_path: Path):
         (("gains", "walk", "kp"), 0.0, "gains.walk: kp must be above 0"),
         (("safety",), None, "safety: Field required"),
         (("safety", "tilt_rad"), -1.0, "safety.tilt_rad"),
-        (("safety", "motions", "direct", "rate"), None, "safety.motions.direct.rate: Field required"),
-        (("safety", "motions", "locomotion", "rate"), {"speed": 1, "acceleration": 1}, "locomotion.rate: Extra inputs"),
+        (("safety", "motions", "direct", "target_speed"), None, "safety.motions.direct.target_speed: Field required"),
+        (
+            ("safety", "motions", "direct", "target_step", "limit"),
+            0.05,
+            "direct: Value error, target_step: must be 0.1",
+        ),
+        (("safety", "motions", "locomotion", "target_speed", "clamp"), True, "target_speed.clamp: Extra inputs"),
+        (("safety", "motors", "stop_c"), 95.0, "stop_c 95.0 must be below damp_c 90.0"),
         (("safety", "motions", "locomotion", "effort", "clamp"), False, "locomotion.effort.clamp"),
         (("safety", "slew", "vx"), 0.0, "slew: must be above zero"),
     ],

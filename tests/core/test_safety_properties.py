@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from jepa_ros.safety import SafetyFilter
 from jepa_ros.types import Imu, JointCommand, JointState
 
-from .safety_rig import GO2, VELOCITIES, is_damping, tilted
+from .safety_rig import GO2, VELOCITIES, is_damping, kept, tilted
 
 ANY = st.one_of(st.floats(-2, 2), st.floats(allow_nan=True, allow_infinity=True))
 OFFSET = st.one_of(st.floats(-0.05, 0.05), ANY)
@@ -46,7 +46,8 @@ class RandomCaller(RuleBasedStateMachine):
         assert 0.0 <= decision.velocity_scale <= 1.0
         assert np.isfinite(self.filter.limit_action(self.now, decision, action)).all()
         before = self.damped or self.filter.update(self.now).state == "damp"
-        self.command = self.filter.command(self.now, decision, raw, joints, None)
+        command = self.filter.command(self.now, decision, raw, joints, None)
+        self.command = None if command is None else kept(command)
         state = self.filter.update(self.now).state
         if state == "walk":
             assert self.permitted

@@ -1,0 +1,5 @@
+"""Entry point of `python -m tests.faults`."""
+
+from .run import main
+
+main()

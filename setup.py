@@ -36,7 +36,7 @@ setup(
     packages=packages,
     # colcon --symlink-install refuses a folder that is mapped to its own name
     package_dir={name: folder for name, folder in ROOMS.items() if name != folder},
-    package_data={"jepa_ros.robots": ["*.yaml", "*/*.onnx", "*/LICENSE", "*/NOTICE"]},
+    package_data={"jepa_ros.robots": ["*.yaml", "*/*.onnx", "*/*.urdf", "*/LICENSE", "*/NOTICE"]},
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/jepa_ros"]),
         ("share/jepa_ros", ["package.xml"]),
@@ -61,6 +61,7 @@ setup(
         "record": ["mcap>=1.6", "rosbags>=0.11", "zstandard>=0.22"],
         "replay": ["matplotlib>=3.7", "mcap>=1.6", "rosbags>=0.11", "zstandard>=0.22"],
         "sign": ["cryptography>=42"],
+        "go2": ["av>=12"],
         "ray": ["ray>=2.9"],
         "export": ["torch>=2.4", "onnxscript>=0.2", "safetensors>=0.4", "transformers>=4.56"],
         "train": ["torch>=2.4"],
@@ -85,6 +86,11 @@ setup(
             "sim_dog = jepa_ros_nodes.sim_dog_node:main",
             "recorder = jepa_ros_nodes.recorder_node:main",
             "player = jepa_ros_nodes.player_node:main",
+            "preflight = jepa_ros_nodes.preflight:main",
+            "jepa-preflight = jepa_ros_nodes.preflight:main",
+            "robot_description = jepa_ros_nodes.robot_description_node:main",
+            "go2_bridge = jepa_ros_nodes.unitree.bridge_node:main",
+            "go2_camera = jepa_ros_nodes.unitree.camera_node:main",
             "jepa-bundle = jepa_ros.bundle.cli:main",
             "jepa-record = jepa_ros_nodes.record:main",
             "jepa-replay = jepa_ros_replay.cli:main",

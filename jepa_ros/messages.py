@@ -91,6 +91,37 @@ def chunk_from(message: Any) -> PlanChunk:
     )
 
 
+class NamedOrder:
+    """Finds values in messages by name, and remembers where they stood.
+
+    Args:
+        what: is named, for errors.
+        names: in the order wanted.
+    """
+
+    def __init__(self, what: str, names: Sequence[str]) -> None:
+        self._what, self._wanted = what, tuple(names)
+        self._names: Sequence[str] = ()
+        self._where: list[int] = []
+
+    def pick(self, names: Sequence[str], values: Sequence[float]) -> Float64:
+        """`values`, one a name, in the order wanted.
+
+        Raises:
+            RobotError: a name is missing or stands twice, or there are not as many values as names.
+        """
+        if len(values) != len(names):
+            raise RobotError(f"{self._what}: {len(values)} values for {len(names)} names")
+        if names != self._names:
+            given = list(names)
+            missing = [name for name in self._wanted if given.count(name) != 1]
+            if missing:
+                raise RobotError(f"{self._what}: {', '.join(missing)} must be named once among the {len(given)} names")
+            self._where, self._names = [given.index(name) for name in self._wanted], given
+        row: Float64 = np.asarray(values, dtype=np.float64)[self._where]
+        return row
+
+
 class JointOrder:
     """Finds a robot's joints in messages by name, and remembers where they stood.
 

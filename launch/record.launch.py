@@ -11,6 +11,7 @@ from launch.substitutions import EqualsSubstitution, LaunchConfiguration, NotEqu
 from launch_ros.actions import Node, PushRosNamespace
 from launch_ros.parameter_descriptions import ParameterValue
 
+from jepa_ros_nodes.launch_actions import enclave, security
 from launch import LaunchDescription
 
 ARGUMENTS = [
@@ -39,7 +40,7 @@ def recorder(condition, **parameters):
         executable="recorder",
         name="recorder",
         output="screen",
-        ros_arguments=["--log-level", LaunchConfiguration("log_level")],
+        ros_arguments=["--log-level", LaunchConfiguration("log_level"), *enclave("recorder")],
         parameters=[{"output": LaunchConfiguration("output"), "use_sim_time": use_sim_time, **parameters}],
         condition=IfCondition(condition),
     )
@@ -53,5 +54,9 @@ def generate_launch_description() -> LaunchDescription:
         recorder(NotEqualsSubstitution(topics, ""), topics=topics),
     ]
     return LaunchDescription(
-        [*ARGUMENTS, GroupAction([PushRosNamespace(LaunchConfiguration("namespace")), *recorders])]
+        [
+            *ARGUMENTS,
+            *security("recorder"),
+            GroupAction([PushRosNamespace(LaunchConfiguration("namespace")), *recorders]),
+        ]
     )

@@ -9,6 +9,8 @@ rate:=0 plays in lock-step, so that two replays plan alike bit for bit. With bag
 here: start `ros2 bag play --clock` yourself, where no robot listens.
 """
 
+from typing import Any
+
 from launch.actions import DeclareLaunchArgument, GroupAction, RegisterEventHandler, Shutdown
 from launch.conditions import IfCondition
 from launch.event_handlers import OnProcessExit
@@ -17,6 +19,7 @@ from launch_ros.actions import LifecycleNode, Node, PushRosNamespace
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from jepa_ros_nodes.launch_actions import DISCOVERY, enclave, security
 from launch import LaunchDescription
 
 SHARE = FindPackageShare("jepa_ros")
@@ -77,37 +80,42 @@ def trusted_keys() -> list[tuple[list[dict[str, ParameterValue]], IfCondition]]:
 def generate_launch_description() -> LaunchDescription:
     params_file = LaunchConfiguration("params_file")
     lock_step = ParameterValue(EqualsSubstitution(LaunchConfiguration("rate"), "0"), value_type=bool)
-    common = {
-        "package": "jepa_ros",
-        "output": "screen",
-        "ros_arguments": ["--log-level", LaunchConfiguration("log_level")],
-    }
+
+    def common(name: str) -> dict[str, Any]:
+        return {
+            "package": "jepa_ros",
+            "output": "screen",
+            "ros_arguments": ["--log-level", LaunchConfiguration("log_level"), *enclave(name)],
+        }
+
     clocked = {"use_sim_time": True}
     joint_command = LifecycleNode(
         executable="joint_command",
         name="joint_command",
+        **common("joint_command"),
         namespace="",
-        parameters=[params_file, {"robot": text("robot"), "lock_step": lock_step}, clocked],
+        # Whatever the robot's file says, nobody listens but the player: what the robot was sent is not rebuilt.
+        parameters=[params_file, {"robot": text("robot"), "output": "joint_targets", "lock_step": lock_step}, clocked],
         remappings=SHADOWS,
-        **common,
     )
     # Two of which one runs: without keys here, those that the parameter file names must not be undone.
     world_models = [
         LifecycleNode(
             executable="world_model",
             name="world_model",
+            **common("world_model"),
             namespace="",
             parameters=[params_file, {"bundle": text("bundle"), "lock_step": lock_step}, clocked, *keys],
             # What the robot really did stands in the bag; the shadow's safety must not end the bag's goals.
             remappings=[("safety_status", "shadow/safety_of_nobody")],
             condition=condition,
-            **common,
         )
         for keys, condition in trusted_keys()
     ]
     player = Node(
         executable="player",
         name="player",
+        **common("player"),
         parameters=[
             {
                 "bag": text("bag"),
@@ -120,8 +128,8 @@ def generate_launch_description() -> LaunchDescription:
             }
         ],
         condition=IfCondition(NotEqualsSubstitution(LaunchConfiguration("bag"), "")),
-        **common,
     )
     ends = RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[Shutdown(reason="the player has ended")]))
     nodes = GroupAction([PushRosNamespace(LaunchConfiguration("namespace")), joint_command, *world_models, player])
-    return LaunchDescription([*ARGUMENTS, ends, nodes])
+    secured = security("joint_command", "world_model", "player")
+    return LaunchDescription([*ARGUMENTS, *DISCOVERY, *secured, ends, nodes])

@@ -3,21 +3,18 @@
 ros2 launch jepa_ros sim.launch.py            (jepa-launch sim.launch.py where ROS's launch is not installed)
 """
 
-from launch.actions import (
-    DeclareLaunchArgument,
-    GroupAction,
-    LogInfo,
-    RegisterEventHandler,
-    SetEnvironmentVariable,
-    Shutdown,
-)
+from typing import Any
+
+from launch.actions import DeclareLaunchArgument, GroupAction, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
-from launch.event_handlers import OnProcessExit
 from launch.substitutions import EqualsSubstitution, LaunchConfiguration, NotEqualsSubstitution, PathJoinSubstitution
 from launch_ros.actions import LifecycleNode, Node, PushRosNamespace
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from jepa_ros.robots import load_robot
+from jepa_ros_nodes.launch_actions import DISCOVERY, enclave, security
+from jepa_ros_nodes.robot_launch import description, ends_if_refused, ends_with
 from launch import LaunchDescription
 
 SHARE = FindPackageShare("jepa_ros")
@@ -33,7 +30,9 @@ ARGUMENTS = [
         default_value="",
         description="public key files, commas between, one of which must have signed the bundle; empty: as params_file",
     ),
-    DeclareLaunchArgument("robot", default_value="go2", description="name of a shipped robot, or path of a robot YAML"),
+    DeclareLaunchArgument(
+        "robot", default_value="go2_sim", description="name of a shipped robot, or path of a robot YAML"
+    ),
     DeclareLaunchArgument("room", default_value="0", description="room of the simulator (its seed)"),
     DeclareLaunchArgument("namespace", default_value="", description="namespace of every node"),
     DeclareLaunchArgument(
@@ -73,15 +72,20 @@ def generate_launch_description() -> LaunchDescription:
     params_file = LaunchConfiguration("params_file")
     use_sim_time = ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
     autostart = ParameterValue(LaunchConfiguration("autostart"), value_type=bool)
-    common = {
-        "package": "jepa_ros",
-        "output": "screen",
-        "ros_arguments": ["--log-level", LaunchConfiguration("log_level")],
-    }
-    robot = {"robot": text("robot"), "use_sim_time": use_sim_time}
+
+    def common(name: str) -> dict[str, Any]:
+        return {
+            "package": "jepa_ros",
+            "output": "screen",
+            "ros_arguments": ["--log-level", LaunchConfiguration("log_level"), *enclave(name)],
+        }
+
+    # Whatever the robot's file says, the simulator takes joint targets.
+    robot = {"robot": text("robot"), "output": "joint_targets", "use_sim_time": use_sim_time}
     sim = Node(
         executable="sim_dog",
         name="sim_dog",
+        **common("sim_dog"),
         parameters=[
             params_file,
             {
@@ -89,21 +93,26 @@ def generate_launch_description() -> LaunchDescription:
                 "real_time_factor": ParameterValue(LaunchConfiguration("real_time_factor"), value_type=float),
             },
         ],
-        **common,
     )
     joint_command = LifecycleNode(
         executable="joint_command",
         name="joint_command",
+        **common("joint_command"),
         namespace="",
         parameters=[params_file, robot, {"autostart": autostart}],
-        **common,
     )
-    watchdog = Node(executable="command_watchdog", name="command_watchdog", parameters=[params_file, robot], **common)
+    watchdog = Node(
+        executable="command_watchdog",
+        name="command_watchdog",
+        parameters=[params_file, robot],
+        **common("command_watchdog"),
+    )
     # Two of which one runs: without keys here, those that the parameter file names must not be undone.
     world_models = [
         LifecycleNode(
             executable="world_model",
             name="world_model",
+            **common("world_model"),
             namespace="",
             parameters=[
                 params_file,
@@ -111,29 +120,32 @@ def generate_launch_description() -> LaunchDescription:
                 *keys,
             ],
             condition=condition,
-            **common,
         )
         for keys, condition in trusted_keys()
     ]
     recorder = Node(
         executable="recorder",
         name="recorder",
+        **common("recorder"),
         parameters=[{"output": text("record"), "use_sim_time": use_sim_time}],
         condition=IfCondition(NotEqualsSubstitution(LaunchConfiguration("record"), "")),
-        **common,
     )
     headless = SetEnvironmentVariable(
         "MUJOCO_GL", "egl", condition=IfCondition(EqualsSubstitution(LaunchConfiguration("headless"), "true"))
     )
-    nodes = GroupAction(
-        [PushRosNamespace(LaunchConfiguration("namespace")), sim, watchdog, joint_command, *world_models, recorder]
-    )
+
+    def described(context: Any) -> list[Any]:
+        name = LaunchConfiguration("robot").perform(context)
+        return description(load_robot(name), name, common("robot_description"), use_sim_time)
+
+    namespace = PushRosNamespace(LaunchConfiguration("namespace"))
+    frames = OpaqueFunction(function=described)
+    nodes = GroupAction([namespace, sim, frames, watchdog, joint_command, *world_models, recorder])
     # Without the dog there is nothing to run, and without the watchdog nothing may: joint_command stops and sits. A
     # dead planner or commander is reported, and the safety of the others takes over.
     ends = [
-        RegisterEventHandler(
-            OnProcessExit(target_action=node, on_exit=[LogInfo(msg=message), Shutdown(reason=message)])
-        )
-        for node, message in ((sim, "the simulated dog has ended"), (watchdog, "command_watchdog has ended"))
+        *ends_with([(sim, "the simulated dog"), (watchdog, "command_watchdog")]),
+        *ends_if_refused([(joint_command, "joint_command"), *((node, "world_model") for node in world_models)]),
     ]
-    return LaunchDescription([*ARGUMENTS, headless, *ends, nodes])
+    secured = security("sim_dog", "joint_command", "command_watchdog", "world_model", "recorder", "robot_description")
+    return LaunchDescription([*ARGUMENTS, *DISCOVERY, *secured, headless, *ends, nodes])

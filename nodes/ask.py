@@ -1,7 +1,8 @@
 """An operator's word to the running robot, where `ros2 service call` is not at hand.
 
-`python -m jepa_ros_nodes.ask stand` (walk, stop, sit, damp, recover). Exit code 0: accepted; 1: refused, or nobody
-there.
+`python -m jepa_ros_nodes.ask stand` (walk, stop, sit, damp, recover), or `enable`, which does all that comes before a
+goal: frees the motors where the robot's own gait has them, stands, permits walking. Exit code 0: accepted; 1: refused,
+or nobody there.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ import rclpy
 import typer
 from rclpy.node import Node
 from rich.console import Console
-from std_srvs.srv import Trigger
+
+from jepa_ros.errors import JepaRosError
+from jepa_ros_nodes import security
+from jepa_ros_nodes.enabling import call, enable
 
 
 class Request(str, Enum):
@@ -25,32 +29,27 @@ class Request(str, Enum):
     SIT = "sit"
     DAMP = "damp"
     RECOVER = "recover"
+    ENABLE = "enable"
 
 
 def main(
-    what: Annotated[Request, typer.Argument(help="after damping: recover, stand, walk")],
+    what: Annotated[Request, typer.Argument(help="after damping: recover, enable")],
     namespace: Annotated[str, typer.Option(help="namespace of the nodes")] = "",
     wait: Annotated[float, typer.Option(min=0.1, help="seconds to wait for joint_command")] = 5.0,
 ) -> None:
-    """Ask joint_command to stand, walk, stop, sit, damp or recover, and print its answer."""
+    """Ask joint_command to stand, walk, stop, sit, damp or recover, and print its answer; or enable, step by step."""
     console = Console()
-    rclpy.init()
-    node = Node("ask", namespace=namespace)
-    client = node.create_client(Trigger, f"joint_command/{what.value}")
-    answer = None
-    if client.wait_for_service(wait):
-        future = client.call_async(Trigger.Request())
-        rclpy.spin_until_future_complete(node, future, timeout_sec=wait)
-        answer = future.result() if future.done() else None
-    rclpy.try_shutdown()
-    if answer is None:
-        console.print(
-            f"[red]ask: no answer from {client.srv_name}: is the launch running, in this ROS_DOMAIN_ID?[/red]"
-        )
-        raise typer.Exit(1)
-    colour = "green" if answer.success else "red"
-    console.print(f"[{colour}]{answer.message}[/{colour}]")
-    raise typer.Exit(0 if answer.success else 1)
+    try:
+        security.init()
+        node = Node("ask", namespace=namespace)
+        steps = enable(node, wait) if what is Request.ENABLE else [call(node, f"joint_command/{what.value}", wait)]
+        for step in steps:
+            console.print(f"[green]{step}[/green]", soft_wrap=True)
+    except JepaRosError as error:
+        console.print(f"[red]{what.value}: {error}[/red]", soft_wrap=True)
+        raise typer.Exit(1) from error
+    finally:
+        rclpy.try_shutdown()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """`command_watchdog`: damping when nobody commands the joints any more. No model, nothing heavy; a process of its own.
 
-Silent while `joint_commands` flow. Once it has seen a command, 50 ms of silence make it publish damping until they
-flow again, because a robot keeps its last command for ever. On SIGINT and SIGTERM it outlives joint_command: it goes
-once commands have fallen silent and damping has been on the wire for half a second.
+Silent while `joint_commands` flow, which are joint_command's heartbeat. Once it has seen a command, 50 ms of silence
+make it publish damping until they flow again, in the robot's own form too, because a robot keeps its last command for
+ever. On SIGINT and SIGTERM it outlives joint_command: it goes once commands have fallen silent and damping has been on
+the wire for half a second.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from jepa_ros_msgs.msg import JointCommand
 from rclpy.node import Node
 
 from jepa_ros.robots import load_robot
+from jepa_ros.robots.outputs import SPECS
 from jepa_ros.safety import CommandWatchdog
 from jepa_ros_nodes import qos
-from jepa_ros_nodes.conversions import fill_joint_command
+from jepa_ros_nodes.outputs.factory import make_output
+from jepa_ros_nodes.outputs.joint_targets import JointTargetsOutput
+from jepa_ros_nodes.outputs.output import Output
 from jepa_ros_nodes.params import declare
 from jepa_ros_nodes.polling import PolledSubscriptions
 from jepa_ros_nodes.running_node import run
@@ -34,12 +38,14 @@ class CommandWatchdogNode(Node):
 
     def __init__(self) -> None:
         super().__init__(NAME)
-        robot = load_robot(declare(self, "robot", "go2", "name of a shipped robot, or path of a robot YAML"))
+        name = declare(self, "robot", "go2_sim", "name of a shipped robot, or path of a robot YAML")
+        kind = declare(self, "output", "", f"{', '.join(SPECS)}; empty: the robot file's")
+        robot = load_robot(name).with_output(kind)
         silence = declare(self, "silence", 0.05, "s without a command after which it damps", low=0.01, high=0.5)
         self._watchdog = CommandWatchdog(robot, silence)
-        self._message = JointCommand(name=list(robot.joint_names))
-        self._message.header.frame_id = NAME
-        self._publish = self.create_publisher(JointCommand, "joint_commands", qos.COMMAND).publish
+        self._outputs: list[Output] = [JointTargetsOutput(self, robot, frame_id=NAME)]
+        if robot.output.kind != "joint_targets":
+            self._outputs.append(make_output(self, robot))
         self._inputs = PolledSubscriptions(self)
         self._inputs.add(JointCommand, "joint_commands", self._on_command, qos.RECENT)
         self._damping_since = math.inf
@@ -60,9 +66,9 @@ class CommandWatchdogNode(Node):
                 self.get_logger().info("commands flow again")
             return
         self._damping_since = min(self._damping_since, now)
-        self._message.header.stamp = self.get_clock().now().to_msg()
-        fill_joint_command(self._message, command)
-        self._publish(self._message)
+        at = self.get_clock().now().to_msg()
+        for output in self._outputs:
+            output.damp(at, command)
         if not was:
             self.get_logger().error("no joint command any more: damping")
 
@@ -73,6 +79,8 @@ class CommandWatchdogNode(Node):
     def close(self) -> None:
         """Stop watching."""
         self._ticker.stop()
+        for output in self._outputs:
+            output.close()
 
 
 def main() -> None:

@@ -62,11 +62,12 @@ def drive(rows: list[dict[str, Any]], room: Room) -> tuple[list[GoalRecord], dic
     """Drive every row's task through the nodes."""
     import rclpy
 
+    from jepa_ros_nodes import security
     from jepa_ros_nodes.goal_client import GoalClient
 
     artist = Walker(DogSim(room))
     records = []
-    rclpy.init()
+    security.init()
     with GoalClient() as client:
         client.wait_until_ready()
         for row in track(rows, description="through ROS"):

@@ -49,11 +49,12 @@ def drive(
     """Drive to goals one after another from wherever the dog is; returns records, control figures and safety events."""
     import rclpy
 
+    from jepa_ros_nodes import security
     from jepa_ros_nodes.goal_client import GoalClient
 
     rng, artist = np.random.default_rng(seed), Walker(DogSim(room))
     records: list[GoalRecord] = []
-    rclpy.init()
+    security.init()
     with GoalClient() as client:
         client.wait_until_ready()
         for number in track(range(1, goals + 1), description="driving to goals"):

@@ -1,6 +1,7 @@
 """`joint_command`: plan → joint commands at a fixed rate, through the motion and, last of all, the safety filter.
 
-In: `plan`, `joint_states`, `imu`. Out: `joint_commands`, `applied_action`, `safety_status`, `/diagnostics`.
+In: `plan`, `joint_states`, `imu`; where they are, `foot_contacts`, `motor_temperatures`, `deadman`, `stop`. Out:
+`joint_commands`, the robot's own form of it (`nodes/outputs`), `applied_action`, `safety_status`, `/diagnostics`.
 Services `~/stand`, `~/walk`, `~/stop`, `~/sit`, `~/damp`, `~/recover`. On deactivation, SIGINT and SIGTERM the dog
 stops and sits before the publisher dies.
 """
@@ -8,27 +9,38 @@ stops and sits before the publisher dies.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterable
 
 from diagnostic_msgs.msg import DiagnosticArray
-from jepa_ros_msgs.msg import ActionChunk, AppliedAction, JointCommand, SafetyStatus
+from jepa_ros_msgs.msg import ActionChunk, AppliedAction, SafetyStatus
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from sensor_msgs.msg import Imu, JointState
+from rclpy.event_handler import PublisherEventCallbacks, QoSOfferedDeadlineMissedInfo
+from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from jepa_ros.control import AutoStart, JointController
+from jepa_ros.control.controller import Tick
 from jepa_ros.errors import RobotError
-from jepa_ros.messages import JointOrder, StampWatch, chunk_from, imu_from
+from jepa_ros.messages import chunk_from
 from jepa_ros.robots import load_robot
+from jepa_ros.robots.outputs import SPECS
 from jepa_ros.safety import Decision, State
 from jepa_ros_nodes import qos
-from jepa_ros_nodes.conversions import doubles, fill_joint_command
+from jepa_ros_nodes.body_inputs import BodyInputs
+from jepa_ros_nodes.command_watchdog_node import NAME as WATCHDOG
+from jepa_ros_nodes.commanders import Commanders
+from jepa_ros_nodes.conversions import doubles
 from jepa_ros_nodes.conversions import stamp as to_stamp
-from jepa_ros_nodes.diagnostics import diagnostic
 from jepa_ros_nodes.managed_node import ManagedNode
+from jepa_ros_nodes.outputs.factory import make_output
+from jepa_ros_nodes.outputs.joint_targets import JointTargetsOutput
+from jepa_ros_nodes.outputs.output import Output
+from jepa_ros_nodes.outputs.velocities import HeldVelocity
 from jepa_ros_nodes.params import declare
 from jepa_ros_nodes.polling import PolledSubscriptions
 from jepa_ros_nodes.running_node import run
+from jepa_ros_nodes.safety_report import safety_diagnostics, safety_status
 from jepa_ros_nodes.stepped_ticker import SteppedTicker
 from jepa_ros_nodes.ticking import Ticker
 
@@ -43,7 +55,8 @@ class JointCommandNode(ManagedNode):
 
     def __init__(self) -> None:
         super().__init__("joint_command")
-        self._robot_name = declare(self, "robot", "go2", "name of a shipped robot, or path of a robot YAML")
+        self._robot_name = declare(self, "robot", "go2_sim", "name of a shipped robot, or path of a robot YAML")
+        self._kind = declare(self, "output", "", f"{', '.join(SPECS)}; empty: the robot file's")
         self._rate = declare(
             self,
             "control_rate",
@@ -59,27 +72,46 @@ class JointCommandNode(ManagedNode):
         self._auto_stand = declare(self, "auto_stand", False, "stand up by itself once joint states come steadily")
         self._auto_walk = declare(self, "auto_walk", False, "permit walking once it stands, without ~/walk")
         self._lock_step = declare(self, "lock_step", False, "tick by a player's steps instead of real time; no robot")
+        off = declare(self, "disabled_limits", [""], "names of safety limits that are switched off")
+        self._disabled = tuple(filter(None, off))
+        self._deadman = declare(self, "deadman_required", False, "walk only while `deadman` comes and is true")
+        self._dry_run = declare(self, "dry_run", False, "outputs are remapped to shadows: no matter who listens")
+        self._heard_stop: deque[bool] = deque()
+        self._stop_signal = False
         self._ticker: Ticker | SteppedTicker | None = None
         self._bag_clock = 0.0
         self._damped = False
 
     def configure(self) -> None:
-        """Open the robot and its walking policy."""
-        self._robot = load_robot(self._robot_name)
+        """Open the robot, its output and its walking policy."""
+        self._robot = load_robot(self._robot_name).with_output(self._kind)
+        self._inputs = PolledSubscriptions(self)
+        self.made.callback(self._inputs.destroy)
+        self._body = BodyInputs(self, self._inputs, self._robot, (self._now, self._ros_now))
+        self._inputs.add(ActionChunk, "plan", self._on_plan, qos.SENSOR)
         self._new_controller()
-        self._order = JointOrder(self._robot)
-        self._command = JointCommand(name=list(self._robot.joint_names))
+        self._velocity = HeldVelocity(self._actions)
         self._applied = AppliedAction(names=list(self._actions))
         self._applied.header.frame_id = "base_link"
-        self._publish_command = self.publisher(JointCommand, "joint_commands", qos.COMMAND)
+        self._make_outputs()
         self._publish_applied = self.publisher(AppliedAction, "applied_action", qos.COMMAND)
         self._publish_status = self.publisher(SafetyStatus, "safety_status", qos.COMMAND)
         self._publish_diagnostics = self.publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
-        self._inputs = PolledSubscriptions(self)
-        self.made.callback(self._inputs.destroy)
-        self._inputs.add(JointState, "joint_states", self._on_joints, qos.SENSOR)
-        self._inputs.add(Imu, "imu", self._on_imu, qos.SENSOR)
-        self._inputs.add(ActionChunk, "plan", self._on_plan, qos.SENSOR)
+        self._offer_services()
+
+    def _make_outputs(self) -> None:
+        """`joint_commands` always, for recordings and for command_watchdog; and what the robot itself listens to."""
+        late = PublisherEventCallbacks(deadline=self._on_deadline_missed)
+        self._outputs: list[Output] = [JointTargetsOutput(self, self._robot, events=late)]
+        if self._robot.output.kind != "joint_targets":
+            self._outputs.append(make_output(self, self._robot))
+        for output in self._outputs:
+            self.made.callback(output.close)
+        self._commanders = Commanders(self, {"joint_commands", self._robot.output.command_topic}, WATCHDOG)
+        self.made.callback(self._commanders.close)
+        self._late = 0
+
+    def _offer_services(self) -> None:
         # A group of their own: an operator is heard while a transition waits for the dog to sit.
         operator = MutuallyExclusiveCallbackGroup()
         for request in REQUESTS:
@@ -90,11 +122,16 @@ class JointCommandNode(ManagedNode):
                 callback_group=operator,
             )
             self.made.callback(self.destroy_service, service)
+        # A stop is rare and must not be lost: reliable, and so served by the executor; the control thread acts on it.
+        stop = self.create_subscription(Bool, "stop", self._on_stop, qos.DIAGNOSTICS, callback_group=operator)
+        self.made.callback(self.destroy_subscription, stop)
 
     def _new_controller(self) -> None:
-        self._controller = JointController(self._robot, self._actions, self._rate, self._step)
+        self._controller = JointController(
+            self._robot, self._actions, self._rate, self._step, disabled=self._disabled, deadman=self._deadman
+        )
         self._safety = self._controller.safety
-        self._stamps = {"joint_states": StampWatch(), "imu": StampWatch()}
+        self._body.give_to(self._controller)
         self._auto = AutoStart(self._safety, self._auto_stand, self._auto_walk)
         self._reported = 0
 
@@ -104,6 +141,9 @@ class JointCommandNode(ManagedNode):
         self._new_controller()
         if self._damped:
             self._safety.request("damp")
+        if self._stop_signal:
+            self._safety.on_stop_signal(self._now(), True)
+        self._refusal = self._ask_output()
         self._moved_at = self._now()
         if self._lock_step:
             self._ticker = SteppedTicker(self, self._inputs, self.published, self._rate, self._step_to)
@@ -141,19 +181,14 @@ class JointCommandNode(ManagedNode):
             self._ticker = None
             self._damped = self._safety.state == State.DAMP.value
 
-    def _on_joints(self, message: JointState) -> None:
-        try:
-            age = self._stamps["joint_states"].age(message.header.stamp, self._ros_now())
-            if age is not None:
-                self._controller.on_joint_state(self._now(), self._order.joint_state(message), age)
-        except RobotError as error:
-            self._controller.lose_joint_state()
-            self.get_logger().error(f"joint_states refused: {error}", throttle_duration_sec=2.0)
+    def _on_stop(self, message: Bool) -> None:
+        self._stop_signal = message.data
+        self._heard_stop.append(message.data)
 
-    def _on_imu(self, message: Imu) -> None:
-        age = self._stamps["imu"].age(message.header.stamp, self._ros_now())
-        if age is not None:
-            self._controller.on_imu(self._now(), imu_from(message), age)
+    def _on_deadline_missed(self, event: QoSOfferedDeadlineMissedInfo) -> None:
+        # Silence is only late while something is sent.
+        if self._ticker is not None and self._safety.state != State.PASSIVE.value:
+            self._late += event.total_count_change
 
     def _on_plan(self, message: ActionChunk) -> None:
         if message.steps == 0:
@@ -170,9 +205,16 @@ class JointCommandNode(ManagedNode):
             return answer
         if what in ("stop", "sit", "damp", "stand"):
             self._auto.operator_spoke()
+        if what in ("stand", "walk") and self._refusal is not None:
+            answer.message = f"cannot {what}: {self._refusal}"
+            return answer
         reply = self._safety.request(what)
         answer.success, answer.message = reply.accepted, reply.message
         return answer
+
+    def _ask_output(self) -> str | None:
+        """Why the robot would not listen; asked ten times a second by the control thread, and remembered."""
+        return None if self._dry_run else self._outputs[-1].refusal()
 
     def _now(self) -> float:
         """Monotonic s; in lock-step the bag's."""
@@ -197,60 +239,55 @@ class JointCommandNode(ManagedNode):
 
     def _act(self, now: float) -> None:
         """One tick."""
-        done = self._controller.tick(now, self._ros_now())
-        self._auto.update(now, done.decision)
-        if done.command is not None or done.applied is not None:
-            stamp = to_stamp(self._ros_now())
-            if done.command is not None:
-                self._command.header.stamp = stamp
-                fill_joint_command(self._command, done.command)
-                self._publish_command(self._command)
-            if done.applied is not None:
-                self._applied.header.stamp = stamp
-                self._applied.values = doubles(done.applied)
-                self._publish_applied(self._applied)
+        clock = self._ros_now()
+        while self._heard_stop:
+            self._safety.on_stop_signal(now, self._heard_stop.popleft())
+        self._safety.on_commanders(now, self._commanders.count)
+        done = self._controller.tick(now, clock)
+        if self._refusal is None:
+            self._auto.update(now, done.decision)
+        self._send(done)
         self._report(now, done.decision)
+
+    def _send(self, done: Tick) -> None:
+        """Hand what was decided to every output; the action too, where one was carried out."""
+        velocity = self._velocity.update(done.decision.use_policy, done.applied)
+        if done.command is None and done.applied is None:
+            return
+        stamp = to_stamp(self._ros_now())
+        self._commanders.sent(stamp)
+        for output in self._outputs:
+            if done.command is not None and done.decision.state == State.DAMP.value:
+                output.damp(stamp, done.command)
+            else:
+                output.send(stamp, done.command, velocity)
+        if done.applied is not None:
+            self._applied.header.stamp = stamp
+            self._applied.values = doubles(done.applied)
+            self._publish_applied(self._applied)
 
     def _report(self, now: float, decision: Decision) -> None:
         ticker = self._ticker
         if ticker is None:
             return
         total = self._safety.total
-        if total > self._reported:
-            for event in self._safety.events[self._reported - total :]:
-                self.get_logger().warning(f"{event.reason}: {event.detail}")
+        for event in self._safety.events[self._reported - total :] if total > self._reported else ():
+            self.get_logger().warning(f"{event.reason}: {event.detail}")
         period = max(round(self._rate / 10.0), 1)
+        stamp = to_stamp(self._ros_now())
         if ticker.ticks % period == 0:
-            self._publish_status(self._status(now, decision, ticker))
+            self._refusal = self._ask_output()
+            self._publish_status(safety_status(stamp, now, self._safety, decision, ticker))
         if ticker.ticks % (10 * period) == 0 or total > self._reported:
-            self._publish_diagnostics(self._diagnostics(decision, ticker))
+            more = {
+                "output": self._robot.output.kind,
+                "output_refusal": self._refusal or "none",
+                "other_commanders": ", ".join(self._commanders.names) or "none",
+                "late_commands": self._late,
+            }
+            recent = total > self._reported
+            self._publish_diagnostics(safety_diagnostics(stamp, self._safety, decision, ticker, recent, more))
         self._reported = total
-
-    def _status(self, now: float, decision: Decision, ticker: Ticker | SteppedTicker) -> SafetyStatus:
-        ages, events = self._safety.ages(now), self._safety.counts
-        message = SafetyStatus(state=decision.state, reason=decision.reason, motion_allowed=self._safety.motion_allowed)
-        message.header.stamp = to_stamp(self._ros_now())
-        message.tilt, message.plan_age, message.camera_age = self._safety.tilt, ages.plan, ages.camera
-        message.joint_state_age = ages.joint_state
-        message.event_reasons, message.event_counts = list(events), list(events.values())
-        message.control_rate, message.ticks, message.missed_ticks = ticker.measured_hz, ticker.ticks, ticker.missed
-        if self._safety.stopped_goal is not None:
-            goal, message.stopped_reason = self._safety.stopped_goal
-            if len(goal) == len(message.stopped_goal):
-                message.stopped_goal = list(goal)
-        return message
-
-    def _diagnostics(self, decision: Decision, ticker: Ticker | SteppedTicker) -> DiagnosticArray:
-        recent = self._safety.total > self._reported
-        level = "error" if decision.state == State.DAMP.value else "warning" if recent else "ok"
-        values = {
-            "state": decision.state,
-            "control_rate_hz": f"{ticker.measured_hz:.1f}",
-            "missed_ticks": ticker.missed,
-        }
-        array = diagnostic("joint_command", level, decision.reason, {**values, **self._safety.counts})
-        array.header.stamp = to_stamp(self._ros_now())
-        return array
 
 
 def main() -> None:

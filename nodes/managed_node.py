@@ -45,9 +45,9 @@ class ManagedNode(LifecycleNode):
     def deactivate(self) -> None:
         """End what `activate` began; called more than once."""
 
-    def publisher(self, kind: Any, topic: str, profile: Any) -> Callable[[Any], None]:
-        """A publisher that is destroyed at clean-up; returns its `publish`."""
-        made = self.create_publisher(kind, topic, profile)
+    def publisher(self, kind: Any, topic: str, profile: Any, **rest: Any) -> Callable[[Any], None]:
+        """A publisher that is destroyed at clean-up; returns its `publish`. `rest` is for `create_publisher`."""
+        made = self.create_publisher(kind, topic, profile, **rest)
         self.made.callback(self.destroy_publisher, made)
         name = made.topic_name
         self.published[name] = 0

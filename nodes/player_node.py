@@ -26,7 +26,7 @@ from jepa_ros.bundle.loader import load_bundle, sha256
 from jepa_ros.bundle.manifest import MANIFEST_NAME
 from jepa_ros.errors import JepaRosError
 from jepa_ros.messages import clock_seconds, seconds
-from jepa_ros_nodes import qos
+from jepa_ros_nodes import qos, security
 from jepa_ros_nodes.conversions import image_to_message
 from jepa_ros_nodes.message_classes import message_class
 from jepa_ros_nodes.params import declare
@@ -218,9 +218,9 @@ class PlayerNode(Node):
 
 def main() -> None:
     """Entry point: plays and ends; exit code 1 with a sentence if it could not."""
-    rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
     code = 0
     try:
+        security.init(sys.argv, signal_handler_options=SignalHandlerOptions.NO)
         node = PlayerNode()
         report = node.play()
         node.get_logger().info(f"plan_sha256 {node.result.plan_sha256}; report: {report}")

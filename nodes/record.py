@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from jepa_ros.errors import JepaRosError
+from jepa_ros_nodes import security
 from jepa_ros_nodes.recorder_node import TOPICS, RecorderNode
 from jepa_ros_nodes.running_node import spin
 
@@ -99,7 +100,7 @@ def command(
         signal.signal(number, lambda *_: stop.set())
     try:
         topics = entries(topic or [])
-        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+        security.init(signal_handler_options=SignalHandlerOptions.NO)
         given = [Parameter("output", value=str(path)), Parameter("topics", value=topics)]
         node = RecorderNode(namespace=namespace, parameter_overrides=given)
         record(node, seconds, stop, console)

@@ -1,7 +1,7 @@
 """`sim_dog`: the simulated dog behind the topics of the real one.
 
-In: `joint_commands`. Out: `camera/image_raw`, `camera/camera_info`, `joint_states`, `imu`; for scoring only
-`ground_truth/odom` and `ground_truth/status`; `/clock` when it does not run in real time. Service `~/place`.
+In: `joint_commands`. Out: `camera/image_raw`, `camera/camera_info`, `joint_states`, `imu`, `foot_contacts`; for scoring
+only `ground_truth/odom` and `ground_truth/status`; `/clock` when it does not run in real time. Service `~/place`.
 Like a real robot it holds its last command for ever.
 """
 
@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from jepa_ros_msgs.msg import JointCommand, SimStatus
+from jepa_ros_msgs.msg import FootContacts, JointCommand, SimStatus
 from jepa_ros_msgs.srv import PlaceRobot
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
@@ -22,6 +22,7 @@ from sensor_msgs.msg import CameraInfo, Imu, JointState
 
 from jepa_ros.errors import RobotError
 from jepa_ros.messages import JointOrder
+from jepa_ros.types import Float64
 from jepa_ros.types import Imu as Inertial
 from jepa_ros.types import JointState as Joints
 from jepa_ros_nodes import qos
@@ -79,6 +80,7 @@ class SimDogNode(Node):
         """Publishers, and messages that are filled again and again."""
         names = list(self._sim.robot.joint_names)
         self._joints = JointState(name=names)
+        self._feet = FootContacts(name=list(self._sim.robot.feet))
         self._imu = Imu()
         self._imu.header.frame_id = IMU_FRAME
         self._odometry = Odometry(child_frame_id=BASE_FRAME)
@@ -91,6 +93,7 @@ class SimDogNode(Node):
         self._info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
         self._info.p = [focal, 0.0, middle, 0.0, 0.0, focal, middle, 0.0, 0.0, 0.0, 1.0, 0.0]
         self._publish_joints = self.create_publisher(JointState, "joint_states", qos.STATE).publish
+        self._publish_feet = self.create_publisher(FootContacts, "foot_contacts", qos.STATE).publish
         self._publish_imu = self.create_publisher(Imu, "imu", qos.STATE).publish
         self._image_publisher = self.create_publisher(
             type(image_to_message(self._blank())), "camera/image_raw", qos.STATE
@@ -135,12 +138,12 @@ class SimDogNode(Node):
         self._inputs.poll()
         with self._lock:
             self._sim.step(self._dt)
-            joints, imu = self._sim.joint_state(), self._sim.imu()
+            joints, imu, feet = self._sim.joint_state(), self._sim.imu(), self._sim.foot_forces()
         at, step = self._now(), self._steps
         self._steps += 1
         if self._clock_publisher is not None:
             self._clock_publisher.publish(Clock(clock=at))
-        self._send_body(at, joints, imu)
+        self._send_body(at, joints, imu, feet)
         if step % self._every["camera"] == 0:
             with self._lock:
                 image = self._sim.render()
@@ -152,8 +155,8 @@ class SimDogNode(Node):
         if step % self._every["status"] == 0:
             self._send_status(at)
 
-    def _send_body(self, at: Time, joints: Joints, imu: Inertial) -> None:
-        self._joints.header.stamp = self._imu.header.stamp = at
+    def _send_body(self, at: Time, joints: Joints, imu: Inertial, feet: Float64) -> None:
+        self._joints.header.stamp = self._imu.header.stamp = self._feet.header.stamp = at
         self._joints.position, self._joints.velocity = doubles(joints.position), doubles(joints.velocity)
         self._joints.effort = doubles(joints.effort)
         self._publish_joints(self._joints)
@@ -162,6 +165,8 @@ class SimDogNode(Node):
         w.x, w.y, w.z = imu.angular_velocity.tolist()
         a.x, a.y, a.z = imu.linear_acceleration.tolist()
         self._publish_imu(self._imu)
+        self._feet.force = doubles(feet)
+        self._publish_feet(self._feet)
 
     def _send_truth(self, at: Time) -> None:
         with self._lock:

@@ -18,7 +18,7 @@ from jepa_ros_msgs.msg import ActionChunk, AppliedAction, Goal, SafetyStatus, St
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from jepa_ros.bundle.signing import open_trusted
-from jepa_ros.errors import BundleError, ImageError, JepaRosError
+from jepa_ros.errors import BundleError, ImageError, JepaRosError, ModelError
 from jepa_ros.messages import horizontal_fov, image_view, seconds
 from jepa_ros.planning.pursuit import GoalPursuit, Lens, Pursued, PursuitSettings
 from jepa_ros_nodes import qos
@@ -208,6 +208,8 @@ class WorldModelNode(ManagedNode):
         if goal.ended.is_set() or self._stop.is_set():
             return
         step = found.step
+        if step.plan is not None and not np.isfinite(step.plan.energy):
+            raise ModelError(f"the model's energy of the plan is {step.plan.energy}: no plan can be judged by it")
         goal.surprise = step.surprise or 0.0
         if found.chunk is not None and step.plan is not None:
             goal.plans, goal.iterations = goal.plans + 1, step.plan.iterations

@@ -83,7 +83,7 @@ def check_launch(words):
 
 def check(words):
     head, rest = words[0], words[1:]
-    if head in ("export", "cd", "git", "apt-get", "pip", "ros2", "colcon"):
+    if head in ("export", "cd", "git", "cp", "apt-get", "pip", "ros2", "colcon"):
         return
     if head == "source":
         assert (ROOT / rest[0]).is_file()
@@ -98,7 +98,7 @@ def check(words):
         check_module(rest[1:])
     elif head == "jepa-launch":
         check_launch(rest)
-    elif head in ("jepa-bundle", "jepa-export", "jepa-replay", "jepa-record", "jepa-bench"):
+    elif head in ("jepa-bundle", "jepa-export", "jepa-replay", "jepa-record", "jepa-bench", "jepa-preflight"):
         check_tool(words)
     else:
         path = ROOT / head

@@ -54,8 +54,10 @@ def test_every_executable_is_there(entry):
         pytest.importorskip("rclpy")
     assert callable(getattr(importlib.import_module(module), function))
     if "-" not in name:
-        launched = "".join(path.read_text() for path in (ROOT / "launch").glob("*.launch.py"))
-        assert f'executable="{name}"' in launched
+        starters = [*(ROOT / "launch").glob("*.launch.py"), ROOT / "nodes" / "robot_launch.py"]
+        launched = "".join(path.read_text() for path in starters)
+        drivers = "".join(path.read_text() for path in (ROOT / "jepa_ros" / "robots").glob("*.yaml"))
+        assert f'executable="{name}"' in launched or f"executable: {name}" in drivers
 
 
 def test_every_parameter_in_config_is_declared_by_its_node():

@@ -13,6 +13,7 @@ from jepa_ros.motion import DirectMotion, make_motion
 from jepa_ros.motion.factory import motion_kind
 from jepa_ros.robots import RobotModel
 from jepa_ros.safety import Decision, SafetyFilter
+from jepa_ros.safety.events import Fault
 from jepa_ros.types import Float64, Imu, JointCommand, JointState, PlanChunk
 
 
@@ -97,12 +98,18 @@ class JointController:
         self.safety.on_temperatures(now - abs(age), celsius)
 
     def on_plan(self, now: float, clock: float, chunk: PlanChunk) -> bool:
-        """A plan came; returns whether it is followed. One of a goal that is over is not, and touches nothing.
+        """A plan came; returns whether it is followed. One of a goal that is over is not, and touches nothing; one that
+        holds a value that is not a number ends the walk at once, before anything of it would take effect.
 
         Raises:
             RobotError: it does not fit this robot.
         """
         chunk = self._plans.ordered(chunk)
+        if not np.isfinite(chunk.values).all():
+            if not self.safety.goal_is_over(chunk.goal):
+                told = "a plan came with a value that is not a number"
+                self.safety.on_bad_plan(now, Fault("plan_not_finite", told))
+            return False
         made = now + chunk.observed - clock
         if not self.safety.on_plan(now, now + chunk.valid_until - clock, chunk.goal, made):
             return False

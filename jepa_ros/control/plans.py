@@ -29,7 +29,7 @@ class PlanFollower:
     def ordered(self, chunk: PlanChunk) -> PlanChunk:
         """The same plan with its components in the motion's order.
 
-        Values that are not numbers pass: it is the safety filter that judges what is about to be carried out.
+        Values that are not numbers pass: that is judged by whoever follows it, and by the safety filter once more.
 
         Raises:
             RobotError: names that differ, a size that does not fit, or a time that cannot be.

@@ -7,21 +7,19 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from jepa_ros.errors import RobotError
+from jepa_ros.robots.camera import RobotCamera
 from jepa_ros.robots.limits import SafetyLimits
+from jepa_ros.robots.middleware import MiddlewareSpec
+from jepa_ros.robots.outputs import SPECS, JointTargetsSpec, OutputSpec, check_order, velocity_bounds
+from jepa_ros.robots.reading import SHIPPED, read_fields
+from jepa_ros.robots.strict import Strict
 from jepa_ros.types import Float64
 
-_HERE = Path(__file__).parent
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Joint(_Strict):
+class Joint(Strict):
     """One actuated joint. Range in rad, effort in Nm, velocity in rad/s."""
 
     name: str
@@ -37,14 +35,14 @@ class Joint(_Strict):
         return self
 
 
-class Gains(_Strict):
+class Gains(Strict):
     """Position gain in Nm/rad and damping in Nm·s/rad, the same for every joint."""
 
     kp: float = Field(ge=0)
     kd: float = Field(ge=0)
 
 
-class Locomotion(_Strict):
+class Locomotion(Strict):
     """A learned low-level policy, body velocity → joint targets, given as ONNX `obs [1, O] → actions [1, n]`.
 
     Observation, in this order: angular velocity × `angular_velocity_scale`, gravity direction, command ×
@@ -70,8 +68,37 @@ class Locomotion(_Strict):
         return self
 
 
-class RobotModel(_Strict):
-    """A robot's joints with their limits, its named stances, gains, safety limits and low-level walking policy."""
+class Driver(Strict):
+    """A node that stands between the robot and the usual topics; `robot.launch.py` starts it with the robot's file.
+
+    Attributes:
+        package, executable: whose, and which.
+        camera: it makes the images; not started where the launch takes those of another camera.
+    """
+
+    package: str = "jepa_ros"
+    executable: str = Field(min_length=1)
+    camera: bool = False
+
+
+class RobotModel(Strict):
+    """A robot: what its file says.
+
+    Attributes:
+        name: of the robot.
+        joints: with their limits; their order is that of every array of this robot.
+        stances: joint angles in rad by name; `stand` and `sit` must be there.
+        gains: by name; `stand`, `walk` and `damp` must be there.
+        safety: limits.
+        locomotion: its walking policy, if it has one.
+        feet: names, in the order of foot contacts; empty where the robot does not feel its feet.
+        output: the form it takes commands in.
+        middleware: how it is reached.
+        camera: what it sees with.
+        description: URDF file, for `robot_description` and tf.
+        drivers: nodes that `robot.launch.py` starts with it.
+        folder: that `locomotion.policy` and `description` are relative to.
+    """
 
     name: str
     joints: list[Joint] = Field(min_length=1)
@@ -79,7 +106,13 @@ class RobotModel(_Strict):
     gains: dict[str, Gains]
     safety: SafetyLimits
     locomotion: Locomotion | None = None
-    folder: Path = _HERE
+    feet: list[str] = Field(default_factory=list)
+    output: OutputSpec = JointTargetsSpec()
+    middleware: MiddlewareSpec = MiddlewareSpec()
+    camera: RobotCamera | None = None
+    description: str | None = None
+    drivers: list[Driver] = Field(default_factory=list)
+    folder: Path = SHIPPED
 
     @model_validator(mode="after")
     def _fits_together(self) -> RobotModel:
@@ -105,6 +138,9 @@ class RobotModel(_Strict):
                 raise ValueError(f"gains.{wanted}: kp must be above 0")
         if self.gains["damp"].kp != 0 or self.gains["damp"].kd == 0:
             raise ValueError("gains.damp: kp must be 0 and kd above 0")
+        if len(set(self.feet)) != len(self.feet):
+            raise ValueError("feet: a name stands twice")
+        check_order(self.output, self.joint_names)
         return self
 
     @cached_property
@@ -131,6 +167,45 @@ class RobotModel(_Strict):
     def velocity_limits(self) -> Float64:
         """`[n]` rad/s."""
         return np.array([joint.velocity for joint in self.joints])
+
+    @property
+    def velocity_bounds(self) -> tuple[list[float], list[float]] | None:
+        """Lowest and highest vx, vy (m/s) and wz (rad/s) that may be asked for: of an output that carries velocities,
+        else of the walking policy; None for a robot that takes none."""
+        carried = velocity_bounds(self.output)
+        if carried is None and self.locomotion is not None:
+            return self.locomotion.command_low, self.locomotion.command_high
+        return carried
+
+    @property
+    def sends_velocities(self) -> bool:
+        """Whether somebody else's gait moves the legs: the output carries body velocities and no joints."""
+        return velocity_bounds(self.output) is not None
+
+    @property
+    def urdf(self) -> Path | None:
+        """Path of its description, if it has one."""
+        return None if self.description is None else self.folder / self.description
+
+    def with_output(self, kind: str) -> RobotModel:
+        """The same robot commanded in another form: the file's own for its kind, that kind's defaults for another.
+
+        Args:
+            kind: of the output; empty for the file's own.
+
+        Raises:
+            RobotError: no such kind, or one that the robot's file must say more of.
+        """
+        if kind in ("", self.output.kind):
+            return self
+        if kind not in SPECS:
+            raise RobotError(f"robot {self.name}: no output named {kind!r}; there are {', '.join(SPECS)}")
+        try:
+            output = SPECS[kind]()
+        except ValidationError as error:
+            lacks = ", ".join(f"output.{part['loc'][0]}" for part in error.errors())
+            raise RobotError(f"robot {self.name}: output {kind} needs {lacks} in the robot's file") from error
+        return self.model_copy(update={"output": output})
 
     def index(self, names: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
         """Where each of this robot's joints stands in `names`: `array[index(names)]` is in this robot's order.
@@ -175,20 +250,10 @@ def load_robot(robot: str | Path) -> RobotModel:
     Raises:
         RobotError: no such file, or a field does not fit.
     """
-    path = Path(robot)
-    if path.suffix not in (".yaml", ".yml"):
-        path = _HERE / f"{robot}.yaml"
-    if not path.is_file():
-        shipped = ", ".join(sorted(p.stem for p in _HERE.glob("*.yaml")))
-        raise RobotError(f"robot {robot}: no file {path}; shipped robots are {shipped}, or give the path of a YAML")
+    path, fields = read_fields(robot)
     try:
-        fields = yaml.safe_load(path.read_text())
-        if not isinstance(fields, dict):
-            raise RobotError(f"robot file {path}: holds no fields; start from a copy of {_HERE / 'go2.yaml'}")
         return RobotModel(**{**fields, "folder": path.parent})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "as a whole"
         raise RobotError(f"robot file {path}: {where}: {first['msg']}") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RobotError(f"robot file {path}: cannot be read: {' '.join(str(error).split())}") from error

@@ -145,9 +145,20 @@ class SafetyInputs(ABC):
             late = self._plans.late(t, valid_until, made)
             self._note(t, "plan_of_the_past", late, "info")
             if late is None:
-                self._lasting.discard("plan_from_future")
+                self._lasting -= {"plan_from_future", "plan_not_finite"}
                 self._plans.on_plan(t, valid_until, goal_id, made)
             return late is None
+
+    def goal_is_over(self, goal_id: bytes) -> bool:
+        """Whether plans of this goal are not followed any more."""
+        with self._lock:
+            return self._plans.over(goal_id)
+
+    def on_bad_plan(self, t: float, fault: Fault) -> None:
+        """A plan came whose values mean nothing: the walk ends, the legs still under the motion. Whoever planned it is
+        not to be trusted with this goal any more."""
+        with self._lock:
+            self._stop(t if isfinite(t) else self._now, fault)
 
     def on_goal_end(self, goal_id: bytes = b"") -> None:
         """The planner says that a goal is over: the walk ends, as no fault."""

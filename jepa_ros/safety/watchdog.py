@@ -25,7 +25,8 @@ def damping_command(robot: RobotModel, position: Float64 | None = None) -> Joint
 class CommandWatchdog:
     """Silent while commands flow; damping from `silence_s` after the last one until they flow again.
 
-    Before the first command it is silent too: the robot is then nobody's.
+    Before the first command it is silent too: the robot is then nobody's. A watchdog that stood still itself knows
+    nothing of that time, and what came meanwhile may be lost: it counts silence from when it looks again.
 
     Args:
         robot: whom to damp.
@@ -36,6 +37,7 @@ class CommandWatchdog:
         self._damping = damping_command(robot)
         self._silence_s = silence_s
         self._last: float | None = None
+        self._looked: float | None = None
         self.damping = False
         self.trips = 0
 
@@ -53,6 +55,10 @@ class CommandWatchdog:
         """What to publish now: None, or damping. A command from the future does not keep it silent."""
         if self._last is None:
             return None
+        blind = self._looked is not None and now - self._looked > self._silence_s
+        if blind and not self.damping:
+            self._last = max(self._last, now)
+        self._looked = now
         silent = not abs(now - self._last) <= self._silence_s
         self.trips += silent and not self.damping
         self.damping = silent

@@ -22,8 +22,9 @@ class Output(Protocol):
             at: stamp of the command.
             command: joint targets in the robot's joint order, or None while nothing may be sent. Its arrays are only
                 good until the next tick.
-            applied: the action that was carried out `[A]`, in the order of the action names (body velocity, m/s and
-                rad/s); None when no motion was run in this tick, which an output that sends velocities takes for zero.
+            applied: the body velocity that is carried out: vx, vy m/s and wz rad/s `[3]`, held between the ticks of the
+                motion, zero where the action names none; good until the next tick. None while no motion runs, which an
+                output that sends velocities takes for zero.
         """
         ...
 

@@ -27,7 +27,8 @@ def test_damps_after_fifty_milliseconds_until_commands_flow_again():
     watchdog.on_command(11.01)
     assert watchdog.update(11.02) is None
     assert not watchdog.damping
-    assert is_damping(watchdog.update(11.1))
+    assert watchdog.update(11.055) is None
+    assert is_damping(watchdog.update(11.065))
     assert watchdog.trips == 2
 
 
@@ -53,3 +54,13 @@ def test_damping_shows_the_measured_posture_within_the_range():
     assert is_damping(command)
     assert not command.velocity.any()
     assert not command.effort.any()
+
+
+def test_a_watchdog_that_stood_still_itself_gives_commands_time_to_be_heard_again():
+    watchdog = CommandWatchdog(GO2)
+    watchdog.on_command(10.0)
+    assert watchdog.update(10.005) is None
+    assert watchdog.update(10.5) is None, "it has been blind for half a second, not the commander silent"
+    assert watchdog.update(10.54) is None
+    assert is_damping(watchdog.update(10.56)), "and now it is"
+    assert is_damping(watchdog.update(11.5)), "a damping robot stays so, however late the look"

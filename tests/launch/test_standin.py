@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import time
 
 import pytest
 
-from .standin import JEPA_LAUNCH, launch, write
+from .standin import ENVIRONMENT, JEPA_LAUNCH, launch, write
 
 pytestmark = pytest.mark.skipif(not JEPA_LAUNCH.exists(), reason="ROS's own launch is installed")
 
@@ -167,3 +168,27 @@ def test_nodes_get_their_namespace_parameters_and_remappings(tmp_path):
     assert "__ns:=/outer/inner" in done.stdout
     assert "-r a:=b" in done.stdout
     assert "--params-file" in done.stdout
+
+
+def test_a_reader_of_the_arguments_may_leave_early(tmp_path):
+    many = ", ".join(f"DeclareLaunchArgument('a{i}', default_value='1', description='{'x' * 90}')" for i in range(2000))
+    path = write(tmp_path, f"return LaunchDescription([{many}])")
+    line = f"set -o pipefail; {JEPA_LAUNCH} {path} --show-args | head -n 1"
+    found = subprocess.run(["bash", "-c", line], check=False, capture_output=True, text=True, env=ENVIRONMENT)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert found.stdout.startswith("    'a0'")
+
+
+def test_what_a_file_s_function_raises_is_one_line(tmp_path):
+    path = write(
+        tmp_path,
+        """
+        def fails(context):
+            raise ValueError("robot go3: no such robot")
+        return LaunchDescription([OpaqueFunction(function=fails)])
+        """,
+    )
+    found = launch(path)
+    assert found.returncode == 1
+    assert found.stderr.endswith("Caught exception in launch (see debug for traceback): robot go3: no such robot\n")
+    assert "Traceback" in launch(path, "--debug").stderr

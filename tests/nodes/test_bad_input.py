@@ -44,8 +44,7 @@ class Camera:
 def drive(rig: Rig, goal: ReachGoal.Goal) -> Any:
     """Send a goal and wait for its result."""
     client = ActionClient(rig.probe, ReachGoal, "reach_goal")
-    rig.wait("reach_goal", client.server_is_ready)
-    handle = rig.result(client.send_goal_async(goal), "the goal to be accepted")
+    handle = rig.goal(client, goal)
     assert handle.accepted
     return rig.result(handle.get_result_async(), "the result").result
 
@@ -139,8 +138,7 @@ def test_arrival_cancel_and_replacement(rig: Rig, tiny_bundle: Path) -> None:
     plans = rig.listen(ActionChunk, "plan", qos.COMMAND)
     rig.start("world_model", bundle=tiny_bundle)
     client = ActionClient(rig.probe, ReachGoal, "reach_goal")
-    rig.wait("reach_goal", client.server_is_ready)
-    first = rig.result(client.send_goal_async(toward_view()), "the goal to be accepted")
+    first = rig.goal(client, toward_view())
     rig.wait("plans", lambda: len(plans) >= 3)
     bounds = np.array([[-0.4, -0.3, -0.9], [0.6, 0.3, 0.9]])
     values = np.asarray(plans[-1][1].values).reshape(-1, 3)
@@ -148,7 +146,7 @@ def test_arrival_cancel_and_replacement(rig: Rig, tiny_bundle: Path) -> None:
     assert (values >= bounds[0]).all()
     assert (values <= bounds[1]).all()
     feedback: list[Any] = []
-    second = rig.result(client.send_goal_async(toward_view(), feedback_callback=feedback.append), "the second goal")
+    second = rig.goal(client, toward_view(), feedback_callback=feedback.append)
     replaced = rig.result(first.get_result_async(), "the first result").result
     assert replaced.reason == "replaced by a new goal"
     rig.wait(
@@ -157,7 +155,7 @@ def test_arrival_cancel_and_replacement(rig: Rig, tiny_bundle: Path) -> None:
     rig.result(second.cancel_goal_async(), "the cancel")
     assert rig.result(second.get_result_async(), "the second result").result.reason == "cancelled"
     here = ReachGoal.Goal(kind=ReachGoal.Goal.IMAGE, image=image_to_message(VIEW), time_limit=10.0)
-    third = rig.result(client.send_goal_async(here), "the third goal")
+    third = rig.goal(client, here)
     arrived = rig.result(third.get_result_async(), "the third result").result
     assert arrived.reached
     assert "arrived" in arrived.reason

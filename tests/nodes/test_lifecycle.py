@@ -75,18 +75,17 @@ def test_a_goal_does_not_outlive_deactivation(rig: Rig, tiny_bundle: Path) -> No
     plans, _camera = rig.listen(ActionChunk, "plan", qos.COMMAND), Camera(rig)
     rig.start("world_model", bundle=tiny_bundle)
     client = ActionClient(rig.probe, ReachGoal, "reach_goal")
-    rig.wait("reach_goal", client.server_is_ready)
-    handle = rig.result(client.send_goal_async(toward_view()), "the goal to be accepted")
+    handle = rig.goal(client, toward_view())
     rig.wait("plans", lambda: any(message.steps for _, message in plans))
     assert change(rig, "world_model", DEACTIVATE)
     result = rig.result(handle.get_result_async(), "the result").result
     assert "deactivated" in result.reason
-    assert not rig.result(client.send_goal_async(toward_view()), "the goal to be judged").accepted
+    assert not rig.goal(client, toward_view()).accepted
     assert change(rig, "world_model", ACTIVATE)
     plans.clear()
     rig.spin(1.0)
     assert not any(message.steps for _, message in plans)
-    assert rig.result(client.send_goal_async(toward_view()), "the goal to be accepted").accepted
+    assert rig.goal(client, toward_view()).accepted
     rig.wait("plans", lambda: any(message.steps for _, message in plans))
 
 

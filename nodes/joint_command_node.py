@@ -47,6 +47,7 @@ from jepa_ros_nodes.ticking import Ticker
 REQUESTS = ("stand", "walk", "stop", "sit", "damp", "recover")
 _RESTING = (State.PASSIVE.value, State.SIT.value, State.DAMP.value)
 _LONGEST_STOP_S = 8.0
+_LATE_S = 0.05  # a decision older than this is not sent: the joints have moved on
 _TOLD_S = 0.2  # the last command and status are on the wire for so long before the node falls silent
 
 
@@ -246,6 +247,8 @@ class JointCommandNode(ManagedNode):
         done = self._controller.tick(now, clock)
         if self._refusal is None:
             self._auto.update(now, done.decision)
+        if not self._lock_step and time.monotonic() - now > _LATE_S:
+            return  # held up since it looked: what it decided is of the past, and the next tick judges the gap
         self._send(done)
         self._report(now, done.decision)
 

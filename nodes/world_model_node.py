@@ -208,7 +208,7 @@ class WorldModelNode(ManagedNode):
         if goal.ended.is_set() or self._stop.is_set():
             return
         step = found.step
-        if step.plan is not None and not np.isfinite(step.plan.energy):
+        if step.plan is not None and step.plan.iterations and not np.isfinite(step.plan.energy):
             raise ModelError(f"the model's energy of the plan is {step.plan.energy}: no plan can be judged by it")
         goal.surprise = step.surprise or 0.0
         if found.chunk is not None and step.plan is not None:

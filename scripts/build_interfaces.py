@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Build the interface packages of ros_ws/src against ROS 2 from PyPI, into this virtual environment, as plain CMake.
+"""Build the interface packages of ros_ws against ROS 2 from PyPI, into this virtual environment, as plain CMake.
 
 The wheels' exported CMake targets hold the include paths of the machine that built them; they are rewritten to this
 interpreter's first. Nothing needs to be sourced afterwards: `import jepa_ros_msgs.msg` works in this environment.
 
-A package is built again only when its sources, or those of a package it needs, have changed. The packages of others
-(`unitree_go`, `tf2_msgs`) are left out where ROS 2, or a workspace that is sourced, has them already; `--in-underlay`
-prints those, which is how `scripts/setup` tells colcon.
+A package is built again only when its sources, or those of a package it needs, have changed. Packages of others
+(`unitree_go`) are left out where ROS 2, or a workspace that is sourced, has them already; `--in-underlay` prints
+those, which is how `scripts/setup` tells colcon. `tf2_msgs` is a stand-in, which colcon never sees: every ROS 2 has it.
 """
 
 from __future__ import annotations
@@ -23,18 +23,23 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ROOT / "ros_ws" / "src"
+FOLDERS = (ROOT / "ros_ws" / "src", ROOT / "ros_ws" / "standins")
 PREFIX = Path(sys.prefix)
 OURS = {"jepa_ros_msgs"}
 """Always built: an older one of an underlay would not do."""
 
 
+def sources() -> dict[str, Path]:
+    """Folder of every package of the workspace."""
+    return {path.parent.name: path.parent for folder in FOLDERS for path in sorted(folder.glob("*/package.xml"))}
+
+
 def packages() -> dict[str, set[str]]:
     """Packages of the workspace, each after those of the workspace that it needs, with these."""
     needs = {}
-    for path in sorted(SOURCES.glob("*/package.xml")):
-        root = ElementTree.parse(path).getroot()  # noqa: S314 - a file of this repository
-        needs[path.parent.name] = {node.text or "" for node in root if node.tag.endswith("depend")}
+    for name, folder in sources().items():
+        root = ElementTree.parse(folder / "package.xml").getroot()  # noqa: S314 - a file of this repository
+        needs[name] = {node.text or "" for node in root if node.tag.endswith("depend")}
     needs = {name: wanted & needs.keys() for name, wanted in needs.items()}
     return {name: needs[name] for name in TopologicalSorter(needs).static_order()}
 
@@ -74,7 +79,7 @@ def build(name: str) -> bool:
     environment["PATH"] = f"{PREFIX / 'bin'}{os.pathsep}{environment['PATH']}"
     log = PREFIX / f"{name}_build.log"
     with tempfile.TemporaryDirectory() as folder, log.open("w") as output:
-        configure = ["cmake", "-S", str(SOURCES / name), "-B", folder, "-G", "Ninja"]
+        configure = ["cmake", "-S", str(sources()[name]), "-B", folder, "-G", "Ninja"]
         configure += [
             f"-DCMAKE_INSTALL_PREFIX={PREFIX}",
             f"-DPython3_EXECUTABLE={sys.executable}",
@@ -102,7 +107,7 @@ def main() -> int:
             print(f"{name}: the underlay's is used")
             continue
         stamp = PREFIX / "share" / name / ".built_from"
-        current = sources_hash(SOURCES / name)
+        current = sources_hash(sources()[name])
         if stamp.exists() and stamp.read_text() == current and not needs & built:
             print(f"{name}: up to date")
             continue

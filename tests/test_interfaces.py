@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = ROOT / "ros_ws" / "src"
+FOLDERS = [ROOT / "ros_ws" / "src", ROOT / "ros_ws" / "standins"]
 # ROS's own hash of a definition and of everything in it (REP-2011), as generated from what the owners published.
 PUBLISHED = {
     "unitree_go/msg/LowCmd": "0da1142c994d184f6102948c3acf52b9557836cfe5062b924a1f08ac8b72dc34",
@@ -45,11 +45,12 @@ def test_a_message_has_the_hash_of_the_published_one(name):
 
 @pytest.mark.parametrize("package", ["unitree_go", "unitree_api", "tf2_msgs"])
 def test_a_package_of_others_names_its_source_and_licence(package):
-    root = ET.parse(SOURCES / package / "package.xml").getroot()
+    (folder,) = [folder / package for folder in FOLDERS if (folder / package).is_dir()]
+    root = ET.parse(folder / "package.xml").getroot()
     assert root.findtext("license") == "BSD-3-Clause"
     assert root.findtext("url").startswith("https://github.com/")
-    listed = (SOURCES / package / "CMakeLists.txt").read_text()
-    for path in (SOURCES / package / "msg").glob("*.msg"):
+    listed = (folder / "CMakeLists.txt").read_text()
+    for path in (folder / "msg").glob("*.msg"):
         assert f'"msg/{path.name}"' in listed
 
 
@@ -58,7 +59,7 @@ def test_a_package_comes_after_those_that_it_needs(build, tmp_path):
         (tmp_path / name).mkdir()
         lines = "".join(f"<depend>{need}</depend>" for need in needs)
         (tmp_path / name / "package.xml").write_text(f"<package><name>{name}</name>{lines}</package>")
-    build.SOURCES = tmp_path
+    build.FOLDERS = (tmp_path,)
     found = build.packages()
     assert list(found) == ["b_msgs", "c_msgs", "a_msgs"]
     assert found["a_msgs"] == {"c_msgs"}

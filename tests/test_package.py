@@ -87,26 +87,29 @@ def colcon(*arguments, folder):
     return done.stdout
 
 
-def test_colcon_finds_both_packages_from_ros_ws(tmp_path):
+PACKAGES = ["jepa_ros", "jepa_ros_msgs", "unitree_api", "unitree_go"]
+
+
+def test_colcon_finds_the_packages_from_ros_ws(tmp_path):
     found = colcon("--log-base", str(tmp_path), "list", "--names-only", folder=ROOT / "ros_ws")
-    assert found.split() == ["jepa_ros", "jepa_ros_msgs"]
+    assert found.split() == PACKAGES
 
 
-def test_colcon_finds_both_packages_in_somebodys_workspace(tmp_path):
+def test_colcon_finds_the_packages_in_somebodys_workspace(tmp_path):
     """With the --base-paths that the README gives."""
     line = re.search(r"colcon build (--base-paths .*)", (ROOT / "README.md").read_text())
     assert line is not None
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "jepa_ros").symlink_to(ROOT)
     found = colcon("list", "--names-only", *line.group(1).split(), folder=tmp_path)
-    assert found.split() == ["jepa_ros", "jepa_ros_msgs"]
+    assert found.split() == PACKAGES
 
 
 @pytest.mark.parametrize("how", [[], ["--symlink-install"]], ids=["copied", "linked"])
 def test_colcon_installs_what_the_launch_file_needs(tmp_path, how):
-    """The interfaces have been built already; their minute is spared here."""
+    """The interfaces have been built already; their minutes are spared here."""
     bases = ["--build-base", str(tmp_path / "build"), "--install-base", str(tmp_path / "install")]
-    ignore = ["--packages-ignore", "jepa_ros_msgs"]
+    ignore = ["--packages-ignore", *PACKAGES[1:]]
     colcon("--log-base", str(tmp_path / "log"), "build", *ignore, *bases, *how, folder=ROOT / "ros_ws")
     prefix = tmp_path / "install" / "jepa_ros"
     executables = {path.name for path in (prefix / "lib" / "jepa_ros").iterdir()}

@@ -164,8 +164,8 @@ class TemperatureLimits(Strict):
         timeout_s: older ones are an event, and change nothing.
     """
 
-    stop_c: float = 75.0
-    damp_c: float = 90.0
+    stop_c: float = 90.0
+    damp_c: float = 100.0
     timeout_s: float = Field(default=5.0, gt=0)
 
     @model_validator(mode="after")

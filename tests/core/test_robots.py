@@ -88,7 +88,7 @@ def test_unknown_names_are_refused_with_those_that_exist(tmp_path: Path):
             "direct: Value error, target_step: must be 0.1",
         ),
         (("safety", "motions", "locomotion", "target_speed", "clamp"), True, "target_speed.clamp: Extra inputs"),
-        (("safety", "motors", "stop_c"), 95.0, "stop_c 95.0 must be below damp_c 90.0"),
+        (("safety", "motors", "stop_c"), 105.0, "stop_c 105.0 must be below damp_c 100.0"),
         (("safety", "motions", "locomotion", "effort", "clamp"), False, "locomotion.effort.clamp"),
         (("safety", "slew", "vx"), 0.0, "slew: must be above zero"),
     ],

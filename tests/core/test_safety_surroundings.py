@@ -72,10 +72,10 @@ def test_a_hot_motor_stops_and_a_hotter_one_damps():
     rig = FeltRig()
     rig.celsius = np.full(12, 40.0)
     rig.walking()
-    rig.celsius = np.where(np.arange(12) == 2, 76.0, 40.0)
+    rig.celsius = np.where(np.arange(12) == 2, 91.0, 40.0)
     assert rig.run(4.0) == ["walk", "stopping", "stand"]
-    assert "FL_calf_joint is at 76 °C" in rig.filter.request("walk").message
-    rig.celsius = np.full(12, 91.0)
+    assert "FL_calf_joint is at 91 °C" in rig.filter.request("walk").message
+    rig.celsius = np.full(12, 101.0)
     assert rig.run(0.1)[-1] == "damp"
     assert rig.filter.counts == {"motor_hot": 2}
     rig.celsius = np.full(12, 85.0)

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import rclpy
+import yaml
 
 from jepa_ros.robots import load_robot
+from jepa_ros.robots.reading import read_fields
 from jepa_ros.types import UInt8
 from jepa_ros_simulation.dog import DogSim
 from jepa_ros_simulation.rooms import Room
@@ -28,7 +30,11 @@ from .processes import ROOT, Helper, Nodes, ProcessError
 from .relay import RELAYED, before_relay
 from .stalls import StallWatch
 
-ROBOT = "go2_sim"
+BODY = "go2_sim"
+# Time-outs of the robot that is tried, s; the shipped simulated dog has longer ones: machines that simulate stall.
+TIMEOUTS = {"joint_state_timeout_s": 0.06, "imu_timeout_s": 0.06, "policy_timeout_s": 0.06, "deadman_timeout_s": 0.2}
+FEET_TIMEOUT_S = 0.05
+TILT_AFTER_S = 0.02
 BUNDLE = ROOT / "bundles" / "default"
 START, GOAL = (-1.0, -1.2, 0.8), (1.2, 0.6, 0.8)  # x m, y m, yaw rad in room 0; too far apart to arrive within a run
 WALKED_S = 0.7
@@ -68,7 +74,8 @@ class Bench:
         self._folder = folder
         self._context = rclpy.Context()
         rclpy.init(context=self._context)
-        self.robot = load_robot(ROBOT)
+        self._robot_file = strict_robot(folder)
+        self.robot = load_robot(self._robot_file)
         self.nodes = Nodes(folder)
         self.relay = Helper("relay")
         self.operator = Operator(self._context)
@@ -96,11 +103,11 @@ class Bench:
             inputs = {topic: before_relay(topic) for topic in RELAYED if topic != "plan"}
             pace = {"real_time_factor": 0.98} if setup.sim_time else {}
             self.nodes.start("sim_dog", {"start": f"[{START[0]}, {START[1]}, {START[2]}]", **pace}, inputs)
-            self.nodes.start("command_watchdog", {"robot": ROBOT}, {})
+            self.nodes.start("command_watchdog", {"robot": self._robot_file}, {})
         if before is None or before.deadman != setup.deadman:
             self.nodes.end("joint_command")
             required = {"deadman_required": True} if setup.deadman else {}
-            self.nodes.start("joint_command", {"robot": ROBOT, **required, **clock}, {})
+            self.nodes.start("joint_command", {"robot": self._robot_file, **required, **clock}, {})
         if before is None or before.bundle != setup.bundle:
             self.nodes.end("world_model")
             self._came_up("world_model", lambda: self._start_world_model(setup, clock))
@@ -236,6 +243,16 @@ class Bench:
         self.listener.close()
         self.operator.close()
         rclpy.shutdown(context=self._context)
+
+
+def strict_robot(folder: Path) -> Path:
+    """The simulated dog's file with the time-outs of `TIMEOUTS`, written to a folder."""
+    safety = read_fields(BODY)[1]["safety"]
+    feet = {**safety["feet"], "timeout_s": FEET_TIMEOUT_S}
+    strict = {**safety, **TIMEOUTS, "tilt_after_s": TILT_AFTER_S, "feet": feet}
+    path = folder / "go2_strict.yaml"
+    path.write_text(yaml.safe_dump({"extends": BODY, "name": "go2_strict", "safety": strict}))
+    return path
 
 
 def _view(pose: tuple[float, float, float]) -> UInt8:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from jepa_ros.messages import seconds
 from jepa_ros.robots import load_robot
 
-from .bench import ROBOT, Bench, Setup
+from .bench import BODY, Bench, Setup
 from .judge import COMMANDER, Outcome
 from .recording import Recording
 
@@ -26,7 +26,7 @@ ANY = WALK | STOP | DAMP
 STATE_PERIOD_S = 1 / 125  # of joint_states and imu
 COMMAND_PERIOD_S = 1 / 100
 PERIODS = 3  # after so many nominal periods without a message a stream can be told to be stale
-PLAN_VALIDITY_S = load_robot(ROBOT).safety.plan_validity_max_s
+PLAN_VALIDITY_S = load_robot(BODY).safety.plan_validity_max_s
 FRAME_DUE_S = 0.1 + 0.2  # a camera period and a model step: world_model looks at one frame a model step
 
 

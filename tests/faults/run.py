@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from .processes import ProcessError, own_network
 
+_COMES_UP_S = 10.0  # for a topic that a fault needs
 _FILE_WIDTH = 200  # of the table where nobody looks at a screen
 
 
@@ -110,7 +111,9 @@ def _run_fault(bench: Any, trials: Any, runs: int, advance: Any, run: Any) -> No
         try:
             bench.use(fault.setup)
             if fault.needs and number == 0:
-                time.sleep(0.5)
+                until = time.monotonic() + _COMES_UP_S
+                while not bench.listener.rows(fault.needs) and time.monotonic() < until:
+                    time.sleep(0.1)
                 if not bench.listener.rows(fault.needs):
                     trials.skipped = f"nobody publishes {fault.needs}"
             if not trials.skipped:

@@ -49,7 +49,14 @@ BODY = [
     Fault("imu_lost", altering("lose", _IMU), DAMP, ["imu_stale"], _IMU_STALE),
     Fault("imu_old_stamps", altering("stamp_-5", _IMU), DAMP, ["imu_stale", "clock_jump"], _IMU_STALE),
     Fault("imu_on_its_side", altering("tilted", _IMU), DAMP, ["tilt"], first(_IMU)),
-    Fault("feet_lost", altering("lose", _FEET), DAMP | STOP, ["no_foot_contact", "foot_contacts"], needs=_FEET),
+    Fault(
+        "feet_lost",
+        altering("lose", _FEET),
+        DAMP | STOP,
+        ["no_foot_contact", "foot_contacts"],
+        stale(_FEET, STATE_PERIOD_S),
+        needs=_FEET,
+    ),
 ]
 
 FAULTS = [*CAMERA, *BODY]

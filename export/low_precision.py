@@ -16,23 +16,18 @@ from numpy.typing import NDArray
 from onnx import external_data_helper, shape_inference
 
 from jepa_ros.errors import BundleError
+from jepa_ros.planning.compiled.half import FP32_OPERATORS, stay_wide
 from jepa_ros_export.weights import save_graph
 
 Inputs = dict[str, NDArray[np.generic]]
 
-# Sums over many values, squares and exponentials stay fp32: they leave fp16's range (65504), or vanish below it.
-_FP32_OPERATORS = [
-    "LayerNormalization", "GroupNormalization", "InstanceNormalization", "RMSNormalization", "Softmax", "LogSoftmax",
-    "ReduceSum", "ReduceMean", "ReduceSumSquare", "ReduceL1", "ReduceL2", "ReduceLogSumExp", "Pow", "Sqrt", "Exp",
-    "Log",
-]  # fmt: skip
 _PRODUCTS = ["Conv", "Gemm", "MatMul"]
 _ROWS = 8  # of the calibration's inputs at a time
 _FARTHEST = 2.0**14  # a quarter of fp16's range: other inputs reach farther than those that are looked at
 
 
 def to_fp16(source: Path, target: Path, seen: Inputs) -> None:
-    """Weights and arithmetic in fp16. Inputs, outputs, `_FP32_OPERATORS` and what nears the end of fp16's range stay
+    """Weights and arithmetic in fp16. Inputs, outputs, `FP32_OPERATORS` and what nears the end of fp16's range stay
     fp32.
 
     The CPU would not show that something leaves the range: it computes fp16 in fp32.
@@ -59,10 +54,10 @@ def to_fp16(source: Path, target: Path, seen: Inputs) -> None:
             model,
             keep_io_types=True,
             disable_shape_infer=True,
-            op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_FP32_OPERATORS],
+            op_block_list=[*DEFAULT_OP_BLOCK_LIST, *FP32_OPERATORS],
             node_block_list=kept,
         )
-        _stay_wide(model.graph)
+        stay_wide(model.graph)
         OnnxModel.graph_topological_sort(model.graph)
         save_graph(model, target)
         onnx.checker.check_model(str(target))
@@ -136,21 +131,6 @@ def _far_weights(graph: onnx.GraphProto) -> set[str]:
     tensors = [tensor for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT]
     arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in tensors}
     return {name for name, array in arrays.items() if array.size and np.max(np.abs(array)) > _FARTHEST}
-
-
-def _stay_wide(graph: onnx.GraphProto) -> None:
-    """Take away every way through fp16 between two operators in fp32: a sum of squares must not pass it to its root."""
-    narrow = {node.output[0]: node.input[0] for node in graph.node if _casts_to(node, onnx.TensorProto.FLOAT16)}
-    for node in graph.node:
-        if _casts_to(node, onnx.TensorProto.FLOAT) and node.input[0] in narrow:
-            node.input[0] = narrow[node.input[0]]
-    used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
-    for node in [node for node in graph.node if node.output[0] in set(narrow) - used]:
-        graph.node.remove(node)
-
-
-def _casts_to(node: onnx.NodeProto, kind: int) -> bool:
-    return node.op_type == "Cast" and any(a.name == "to" and a.i == kind for a in node.attribute)
 
 
 def copy_graph(source: Path, target: Path) -> None:

@@ -12,6 +12,8 @@ from jepa_ros.errors import PlanningError
 GUESSES = 4
 
 Optimizer = Literal["adam", "sgd"]
+Precision = Literal["auto", "fp32", "fp16"]
+_NAMED = {"optimizer": get_args(Optimizer), "precision": get_args(Precision)}
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class PlannerConfig:
         descents: Hybrid only; iterations of descent on the elites after those of sampling.
         iterations_per_call: Plan graphs only; iterations that one call runs, between which no deadline is asked. 0: one
             on the CPU, on an accelerator up to 5 under a deadline or `convergence`, else up to 10.
+        precision: Plan graphs only; in what they compute the model. `fp16`: where `prepare` finds its plans to be those
+            of fp32, which else stays. `auto`: the same on an accelerator, fp32 on the CPU.
 
     Raises:
         PlanningError: A value that is out of range, named.
@@ -61,14 +65,14 @@ class PlannerConfig:
     optimizer: Optimizer = "adam"
     descents: int = 4
     iterations_per_call: int = 0
+    precision: Precision = "auto"
 
     def __post_init__(self) -> None:
-        if self.optimizer not in get_args(Optimizer):
-            raise PlanningError(
-                f"planner setting 'optimizer' must be one of {', '.join(get_args(Optimizer))}, got {self.optimizer!r}"
-            )
+        for name, known in _NAMED.items():
+            if (value := getattr(self, name)) not in known:
+                raise PlanningError(f"planner setting '{name}' must be one of {', '.join(known)}, got {value!r}")
         for item in fields(self):
-            if item.name == "optimizer":
+            if item.name in _NAMED:
                 continue
             value = getattr(self, item.name)
             # bool is an int to isinstance; a YAML `true` is not a count.

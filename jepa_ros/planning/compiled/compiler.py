@@ -43,6 +43,7 @@ class PlanShape:
         steps: iterations of one call.
         descends: whether a descent's iterations step; the last of a plan only scores.
         norm_limit, block: of `ActionBounds`.
+        precision: in what predictor and derivative compute; what `config` has of it is only what was wished for.
     """
 
     planner: str
@@ -55,6 +56,7 @@ class PlanShape:
     descends: bool = True
     norm_limit: float | None = None
     block: int = 1
+    precision: Literal["fp32", "fp16"] = "fp32"
 
     @property
     def kind(self) -> Literal["sampling", "descent"]:
@@ -126,7 +128,7 @@ class _Compiler:
     def __init__(self, bundle: Bundle, shape: PlanShape, question: Question) -> None:
         self._shape, self._question = shape, question
         config = shape.config
-        self._model = GraphModel(bundle, shape.known)
+        self._model = GraphModel(bundle, shape.known, half=shape.precision == "fp16")
         self._graph = graph = GraphBuilder(self._model.opset)
         self._history = self._model.history_inputs(graph)
         low, high, rest = (graph.input(name, (shape.actions,)) for name in ("low", "high", "rest"))

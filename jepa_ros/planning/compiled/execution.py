@@ -118,7 +118,7 @@ def _open(path: Path, threads: int, providers: Sequence[str]) -> onnxruntime.Inf
 
 def _provider_options(name: str, folder: Path) -> dict[str, str]:
     if name == _CUDA:
-        # TF32 changes which candidates are elite; a bundle asks for lower precision by its own weights.
+        # TF32 changes which candidates are elite; lower precision is in the graph, where it is asked for.
         return {"enable_cuda_graph": "1", "use_tf32": "0"}
     if name == _TENSORRT:
         return {

@@ -11,6 +11,7 @@ import onnx.version_converter
 from onnx import TensorProto, helper
 
 from jepa_ros.errors import BundleError
+from jepa_ros.planning.compiled.half import to_half
 
 _DOMAIN = "jepa_ros.bundle"
 
@@ -38,13 +39,14 @@ def opset_of(path: Path) -> int:
     return _opset(onnx.load(str(path), load_external_data=False))
 
 
-def graph_function(path: Path, name: str, opset: int) -> GraphFunction:
+def graph_function(path: Path, name: str, opset: int, half: bool = False) -> GraphFunction:
     """Read a graph. Weights become arguments: as constants inside they would be copied with every call.
 
     Args:
         path: of the graph.
         name: of the function.
         opset: to which the graph is converted, if it has a lower one.
+        half: whether it computes in fp16; inputs and outputs stay fp32.
 
     Raises:
         BundleError: not a graph, or one that cannot be converted.
@@ -60,6 +62,11 @@ def graph_function(path: Path, name: str, opset: int) -> GraphFunction:
             raise BundleError(f"graph {path}: cannot be converted to opset {opset} ({error})") from error
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
+    if half:
+        try:
+            model = to_half(model)
+        except Exception as error:  # as above
+            raise BundleError(f"graph {path}: cannot be converted to fp16 ({error})") from error
     graph = model.graph
     held = {tensor.name for tensor in graph.initializer}
     inputs = [value.name for value in graph.input if value.name not in held]

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from jepa_ros.bundle.layout import StateLayout
 from jepa_ros.bundle.loader import PREDICTOR, PREDICTOR_VJP, Bundle
 from jepa_ros.bundle.signatures import PREDICTOR_CONDITION, PREDICTOR_STEP
@@ -15,9 +17,12 @@ from jepa_ros.planning.compiled.incremental import IncrementalRollout
 from jepa_ros.planning.compiled.rollout import Window, WindowRollout, split
 from jepa_ros.planning.compiled.sharing import takes_one_row
 from jepa_ros.planning.compiled.tensors import GraphBuilder, Value
+from jepa_ros.planning.problem import History
 from jepa_ros.prediction import most_rows
+from jepa_ros.types import Float32
 
 HISTORY = "history_"
+_PREDICTORS = (PREDICTOR, PREDICTOR_VJP, PREDICTOR_STEP, PREDICTOR_CONDITION)
 
 
 @dataclass(frozen=True)
@@ -39,12 +44,13 @@ class GraphModel:
     Args:
         bundle: an opened bundle.
         known: steps of history that a plan starts from, see `history_steps`.
+        half: whether the predictor and its derivative compute in fp16; heads stay fp32.
     """
 
-    def __init__(self, bundle: Bundle, known: int) -> None:
+    def __init__(self, bundle: Bundle, known: int, half: bool = False) -> None:
         self.bundle, self.manifest = bundle, bundle.manifest
         self.layout = StateLayout(bundle.manifest.state)
-        self._known = known
+        self._known, self._half = known, half
         self._fixed = bundle.manifest.predictor.batch
         self._most_rows = most_rows(bundle.manifest, self.layout)
         self._functions: dict[str, GraphFunction] = {}
@@ -177,7 +183,8 @@ class GraphModel:
 
     def _function(self, file: str, name: str) -> GraphFunction:
         if name not in self._functions:
-            self._functions[name] = graph_function(self.bundle.file(file), name, self.opset)
+            half = self._half and file in _PREDICTORS
+            self._functions[name] = graph_function(self.bundle.file(file), name, self.opset, half)
         return self._functions[name]
 
 
@@ -187,3 +194,24 @@ def history_steps(bundle: Bundle, horizon: int, latents: int) -> int:
     predictor = bundle.manifest.predictor
     most = predictor.max_context if predictor.sliding else predictor.max_context - horizon + 1
     return predictor.max_context if predictor.output == "last" else min(latents, most)
+
+
+def history_values(
+    bundle: Bundle, layout: StateLayout, horizon: int, history: History
+) -> tuple[int, dict[str, Float32]]:
+    """What `GraphModel.history_inputs` are for a history, and its steps: padded in front by the oldest, at rest of
+    zeros, as `PredictorSpec.output` says."""
+    manifest = bundle.manifest
+    steps = history_steps(bundle, horizon, len(history.latents))
+    used = steps
+    if not manifest.predictor.sliding:
+        used = min(used, manifest.predictor.max_context - horizon + 1)
+    latents = history.latents[-used:]
+    missing = steps - len(latents)
+    latents = np.concatenate([np.repeat(latents[:1], missing, axis=0), latents])
+    past = history.actions[len(history.actions) - (steps - missing - 1) :]
+    past = np.concatenate([np.zeros((missing, manifest.action_size), np.float32), past])
+    found = {HISTORY + t.name: layout.part(latents, t.name).reshape(1, steps, *t.shape) for t in layout.taken}
+    if steps > 1:
+        found[f"{HISTORY}action"] = past[None]
+    return steps, found

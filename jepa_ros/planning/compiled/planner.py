@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,8 +13,9 @@ from jepa_ros.errors import PlanningError
 from jepa_ros.planning.compiled.cache import PlanCache, default_cache
 from jepa_ros.planning.compiled.compiler import BEST, STATE, PlanShape, Question, compile_plan, content_hash
 from jepa_ros.planning.compiled.execution import PlanRun
-from jepa_ros.planning.compiled.model import HISTORY, history_steps
+from jepa_ros.planning.compiled.model import history_values
 from jepa_ros.planning.compiled.objectives import terms_of
+from jepa_ros.planning.compiled.precision import PrecisionChoice
 from jepa_ros.planning.compiled.schedule import Call, Schedule
 from jepa_ros.planning.compiled.scoring import WORST
 from jepa_ros.planning.config import PlannerConfig
@@ -22,7 +23,7 @@ from jepa_ros.planning.descent import BETAS
 from jepa_ros.planning.icem import colouring, shifted
 from jepa_ros.planning.pacing import IterationPace
 from jepa_ros.planning.policy import policy_plans
-from jepa_ros.planning.problem import History, PlanProblem
+from jepa_ros.planning.problem import Plan, PlanProblem
 from jepa_ros.planning.search import IteratedPlanner
 from jepa_ros.types import Float32
 from jepa_ros.world_model import OnnxWorldModel
@@ -85,7 +86,9 @@ class GraphPlanner(IteratedPlanner):
         self._colouring = colouring(-(-config.horizon // config.knot), config.beta) if name == "icem" else None
         self._elites: Float32 | None = None
         self._noise: Float32 = np.zeros(0, np.float32)
-        self._schedule = Schedule(name, config, accelerated=model.provider != _CPU)
+        accelerated = model.provider != _CPU
+        self._schedule = Schedule(name, config, accelerated)
+        self._precision = PrecisionChoice(self._bundle, config.precision, accelerated)
 
     @property
     def most_iterations(self) -> int:
@@ -106,13 +109,26 @@ class GraphPlanner(IteratedPlanner):
         return next((run.provider for run in self._runs.values()), None)
 
     @property
+    def precision(self) -> str:
+        """In what the model computes: `fp16` only once `prepare` has found the plans to be those of `fp32`."""
+        return self._precision.chosen
+
+    @property
+    def precision_reason(self) -> str:
+        """Why it does."""
+        return self._precision.reason
+
+    @property
     def graphs(self) -> list[Path]:
         """Files of the plan graphs that are open, in the order in which they were needed."""
         return [run.path for run in self._runs.values()]
 
     def prepare(self, problem: PlanProblem) -> None:
-        """Compile and open what a problem of this kind needs under a deadline, and run it once."""
+        """Compile and open what a problem of this kind needs under a deadline, and run it once; before that, choose the
+        precision, see `PrecisionChoice`."""
         state = self._rng.bit_generator.state
+        self._precision.settle(problem, lambda each: self._search(each, state), lambda: self.provider)
+        self._elites, self._rng.bit_generator.state = None, state
         self._has_deadline = True
         self._begin(problem)
         ran: set[tuple[str, int]] = set()
@@ -122,6 +138,14 @@ class GraphPlanner(IteratedPlanner):
                 self._call(problem, call.first)
         self._elites = None
         self._rng.bit_generator.state = state
+
+    def _search(self, problem: PlanProblem, noise: Mapping[str, Any]) -> Plan:
+        """A whole plan from this state of the generator and nothing else before it, not timed."""
+        self._elites, self._rng.bit_generator.state = None, noise
+        self._has_deadline = True
+        self._begin(problem)
+        scores = [score for call in self._schedule.calls(deadline=True) for score in self._call(problem, call.first)]
+        return self._finish(problem, scores, "iterations")
 
     def _begin(self, problem: PlanProblem) -> None:
         self.calls = {}
@@ -226,31 +250,14 @@ class GraphPlanner(IteratedPlanner):
 
     def _inputs(self, problem: PlanProblem) -> dict[str, Float32]:
         bounds = problem.bounds
+        self._known, history = history_values(self._bundle, self._model.layout, self.config.horizon, problem.history)
         return {
-            **self._history(problem.history),
+            **history,
             "low": bounds.low,
             "high": bounds.high,
             "rest": bounds.rest,
             **self._question.parameters(),
         }
-
-    def _history(self, history: History) -> dict[str, Float32]:
-        """Each tensor at batch 1, padded in front by the oldest, at rest of zeros, as `PredictorSpec.output` says."""
-        manifest, layout = self._bundle.manifest, self._model.layout
-        steps = history_steps(self._bundle, self.config.horizon, len(history.latents))
-        used = steps
-        if not manifest.predictor.sliding:
-            used = min(used, manifest.predictor.max_context - self.config.horizon + 1)
-        latents = history.latents[-used:]
-        missing = steps - len(latents)
-        latents = np.concatenate([np.repeat(latents[:1], missing, axis=0), latents])
-        past = history.actions[len(history.actions) - (steps - missing - 1) :]
-        past = np.concatenate([np.zeros((missing, manifest.action_size), np.float32), past])
-        found = {HISTORY + t.name: layout.part(latents, t.name).reshape(1, steps, *t.shape) for t in layout.taken}
-        if steps > 1:
-            found[f"{HISTORY}action"] = past[None]
-        self._known = steps
-        return found
 
     def _opened(self, call: Call, state: dict[str, Float32]) -> PlanRun:
         """The graph of the present question for such calls, compiled at need."""
@@ -267,6 +274,7 @@ class GraphPlanner(IteratedPlanner):
             descends=call.kind != "scoring",
             norm_limit=norm_limit,
             block=block,
+            precision=self._precision.chosen,
         )
         key = repr((shape, self._question.structure, [v.shape for v in self._question.parameters().values()]))
         if key not in self._runs:

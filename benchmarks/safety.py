@@ -53,7 +53,7 @@ class Walk:
         self.filter, self.now = SafetyFilter(robot), 100.0
         self.targets = robot.stance("walk") + 0.01
         self.action = np.array([0.4, 0.0, 0.2])
-        self.joints = JointState(robot.stance("sit"), np.zeros(count), np.zeros(count))
+        self.joints = JointState(robot.stance("stand"), np.zeros(count), np.zeros(count))
         self.forces, self.celsius = np.full(len(robot.feet), 40.0), np.full(count, 40.0)
         self._go()
 

@@ -66,7 +66,17 @@ def horizontal_fov(message: Any) -> float:
 
 
 def imu_from(message: Any) -> Imu:
-    """Angular velocity, orientation and specific force of a `sensor_msgs/Imu`, as they stand in the message."""
+    """Angular velocity, orientation and specific force of a `sensor_msgs/Imu`, as they stand in the message.
+
+    Raises:
+        RobotError: the unit gives no orientation, which REP 145 has it say by a covariance of −1. What then stands in
+            the quaternion means nothing, and may look level.
+    """
+    if message.orientation_covariance[0] == -1:
+        raise RobotError(
+            "imu has no orientation (orientation_covariance[0] is -1): tilt cannot be judged; run a filter that "
+            "estimates it (imu_filter_madgwick, say) and remap imu to its output"
+        )
     w, q, a = message.angular_velocity, message.orientation, message.linear_acceleration
     return Imu(np.array([w.x, w.y, w.z]), np.array([q.x, q.y, q.z, q.w]), np.array([a.x, a.y, a.z]))
 

@@ -15,8 +15,11 @@ from launch_ros.actions import LifecycleNode, Node, PushRosNamespace
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from jepa_ros.errors import RobotError
 from jepa_ros.robots import RobotModel, load_robot
 from jepa_ros_nodes.launch_actions import enclave, security
+from jepa_ros_nodes.parameter_files import refuse_to_command
+from jepa_ros_nodes.robot_environment import ask_command
 from jepa_ros_nodes.robot_launch import (
     after_preflight,
     camera,
@@ -108,6 +111,7 @@ def preflight(context: Any, robot: RobotModel, reasons: Path) -> Node:
         "--bundle": setting(context, "bundle"),
         "--output": setting(context, "output"),
         "--params-file": setting(context, "params_file"),
+        "--trusted-keys": setting(context, "trusted_keys"),
         "--reasons": str(reasons),
     }
     arguments = [text for option, value in options.items() if value for text in (option, value)]
@@ -157,7 +161,13 @@ def runners(context: Any, robot: RobotModel, remappings: list[tuple[str, str]]) 
     ]
     namespace = PushRosNamespace(LaunchConfiguration("namespace"))
     told_so = "dry run: commands go to shadow/…" if dry_run else f"commands go to {robot.output.command_topic}"
-    return [LogInfo(msg=told_so), *ends, GroupAction([namespace, watchdog, joint_command, world_model])]
+    operator = ask_command("enable", *(setting(context, name) for name in ("robot", "rmw", "namespace")))
+    return [
+        LogInfo(msg=told_so),
+        LogInfo(msg=f"the operator's next: {operator}"),
+        *ends,
+        GroupAction([namespace, watchdog, joint_command, world_model]),
+    ]
 
 
 def recorder(context: Any, remappings: list[tuple[str, str]]) -> list[Node]:
@@ -174,6 +184,12 @@ def robot_nodes(context: Any) -> list[Any]:
     """Everything that goes by the robot's file."""
     name = setting(context, "robot")
     robot = load_robot(name).with_output(setting(context, "output"))
+    refuse_to_command(Path(setting(context, "params_file")))
+    if setting(context, "namespace").strip("/") and robot.drivers:
+        raise RobotError(
+            f"robot {robot.name}: namespace: the names of its firmware's topics stand at the root, and its drivers "
+            "would look for them in the namespace: leave it out, and give a second robot a ROS_DOMAIN_ID of its own"
+        )
     remappings = shadows(robot) if setting(context, "dry_run") == "true" else []
     reasons = Path(tempfile.mkdtemp(prefix="jepa_ros_preflight_")) / "reasons.txt"
     check = preflight(context, robot, reasons)

@@ -1,8 +1,8 @@
 """An operator's word to the running robot, where `ros2 service call` is not at hand.
 
 `python -m jepa_ros_nodes.ask stand` (walk, stop, sit, damp, recover), or `enable`, which does all that comes before a
-goal: frees the motors where the robot's own gait has them, stands, permits walking. Exit code 0: accepted; 1: refused,
-or nobody there.
+goal: frees the motors where the robot's own gait has them, stands, permits walking. `--robot go2` goes where the launch
+of that robot is: its middleware and domain. Exit code 0: accepted; 1: refused, or nobody there.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from rich.console import Console
 from jepa_ros.errors import JepaRosError
 from jepa_ros_nodes import security
 from jepa_ros_nodes.enabling import call, enable
+from jepa_ros_nodes.robot_environment import enter
 
 
 class Request(str, Enum):
@@ -35,11 +36,16 @@ class Request(str, Enum):
 def main(
     what: Annotated[Request, typer.Argument(help="after damping: recover, enable")],
     namespace: Annotated[str, typer.Option(help="namespace of the nodes")] = "",
+    robot: Annotated[
+        str, typer.Option(help="the launch's robot: where its file says that it is; else as the environment")
+    ] = "",
+    rmw: Annotated[str, typer.Option(help="another RMW than the robot file's, as the launch's")] = "",
     wait: Annotated[float, typer.Option(min=0.1, help="seconds to wait for joint_command")] = 5.0,
 ) -> None:
     """Ask joint_command to stand, walk, stop, sit, damp or recover, and print its answer; or enable, step by step."""
     console = Console()
     try:
+        enter(robot, rmw)
         security.init()
         node = Node("ask", namespace=namespace)
         steps = enable(node, wait) if what is Request.ENABLE else [call(node, f"joint_command/{what.value}", wait)]

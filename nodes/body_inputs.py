@@ -70,7 +70,12 @@ class BodyInputs:
     def _on_imu(self, message: Imu) -> None:
         age = self._age("imu", message)
         if age is not None:
-            self._controller.on_imu(self._now(), imu_from(message), age)
+            try:
+                imu = imu_from(message)
+            except RobotError as error:
+                self._refused(error)
+                return
+            self._controller.on_imu(self._now(), imu, age)
 
     def _on_feet(self, message: FootContacts) -> None:
         age = self._age("foot_contacts", message)

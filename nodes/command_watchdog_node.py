@@ -3,7 +3,7 @@
 Silent while `joint_commands` flow, which are joint_command's heartbeat. Once it has seen a command, 50 ms of silence
 make it publish damping until they flow again, in the robot's own form too, because a robot keeps its last command for
 ever. On SIGINT and SIGTERM it outlives joint_command: it goes once commands have fallen silent and damping has been on
-the wire for half a second.
+the wire for half a second, or at once if joint_command released them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jepa_ros.robots.outputs import SPECS
 from jepa_ros.safety import CommandWatchdog
 from jepa_ros_nodes import qos
 from jepa_ros_nodes.outputs.factory import make_output
-from jepa_ros_nodes.outputs.joint_targets import JointTargetsOutput
+from jepa_ros_nodes.outputs.joint_targets import RELEASED, JointTargetsOutput
 from jepa_ros_nodes.outputs.output import Output
 from jepa_ros_nodes.params import declare
 from jepa_ros_nodes.polling import PolledSubscriptions
@@ -53,7 +53,9 @@ class CommandWatchdogNode(Node):
         self._ticker.start()
 
     def _on_command(self, message: JointCommand) -> None:
-        if message.header.frame_id != NAME:
+        if message.header.frame_id == RELEASED:
+            self._watchdog.release()
+        elif message.header.frame_id != NAME:
             self._watchdog.on_command(time.monotonic())
 
     def _tick(self, now: float) -> None:
@@ -61,9 +63,8 @@ class CommandWatchdogNode(Node):
         was = self._watchdog.damping
         command = self._watchdog.update(now)
         if command is None:
-            self._damping_since = math.inf
-            if was:
-                self.get_logger().info("commands flow again")
+            if self._damping_since < math.inf:
+                self._end_damping()
             return
         self._damping_since = min(self._damping_since, now)
         at = self.get_clock().now().to_msg()
@@ -71,6 +72,13 @@ class CommandWatchdogNode(Node):
             output.damp(at, command)
         if not was:
             self.get_logger().error("no joint command any more: damping")
+
+    def _end_damping(self) -> None:
+        self._damping_since = math.inf
+        at = self.get_clock().now().to_msg()
+        for output in self._outputs:
+            output.send(at, None, None)
+        self.get_logger().info("commands flow again" if self._watchdog.armed else "released: nobody commands any more")
 
     def wind_down(self) -> bool:
         """Whether the robot is nobody's any more: never commanded, or damped last."""

@@ -22,31 +22,38 @@ _HEARD = 30  # newest commands that are looked at
 _REMEMBERED = 512
 _UNNAMED = "_NODE_NAME_UNKNOWN_"  # by rmw, until the participant has told its nodes
 _UNNAMED_S = 0.3
+_BARE = "_CREATED_BY_BARE_DDS_APP_"  # by rmw: a writer of no ROS node, as the firmware of a Go2 has on its own topics
+_OURS = "joint_commands"  # no robot's own software writes here
 _HEARD_S = 1.0  # a command that was not ours counts for so long
 # CDR of a header: 4 bytes of encapsulation, seconds, nanoseconds, then the length of frame_id with its final zero
-_AFTER_ENCAPSULATION, _STAMP, _LENGTH = 4, struct.Struct("<iI"), struct.Struct("<I")
+_AFTER_ENCAPSULATION, _HEADER = 4, struct.Struct("<iII")
+_FRAME = _AFTER_ENCAPSULATION + _HEADER.size
 
 
 class Commanders:
     """Looks a hundred times a second, in a thread of its own: too much for the control loop, and a timer in the node's
     executor would cost ten times that (`polling`).
 
-    A command on `joint_commands` that is neither ours nor the watchdog's is proof by itself. A publisher that has said
-    nothing yet counts too, on every topic that robots take commands from, but for two kinds: DDS goes on naming those
-    of a killed process for 20 s, so one of this node's own name is only told by what it sends; and a publisher is there
-    some milliseconds before its name is, so one without a name counts once it has had none for 0.3 s.
+    A command on `joint_commands` that is neither ours nor the watchdog's, or cannot be read, is proof by itself. A
+    publisher that has said nothing yet counts too, on every topic that robots take commands from, but for these: DDS
+    goes on naming those of a killed process for 20 s, so one of this node's own name is only told by what it sends; and
+    a publisher is there some milliseconds before its name is, so one without a name counts once it has had none for
+    0.3 s. On other topics than `joint_commands` the robot's own drivers are partners, and a writer of no ROS node is
+    not counted: a robot's firmware has such, and they cannot be told from a program of somebody's.
 
     Args:
         node: whose own publisher is not counted.
         topics: that robots take commands from.
         watchdog: name of the node that may publish beside this one: it only damps.
+        drivers: names of the robot's drivers, in the node's namespace.
     """
 
-    def __init__(self, node: Node, topics: Collection[str], watchdog: str) -> None:
-        self._node, self._topics, self._watchdog = node, sorted(set(topics)), watchdog
+    def __init__(self, node: Node, topics: Collection[str], watchdog: str, drivers: Collection[str] = ()) -> None:
+        self._node, self._topics, self._watchdog = node, sorted(set(topics)), watchdog.encode()
+        self._partners, self._drivers = {node.get_name(), watchdog}, set(drivers)
         self._sent: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)
         self._inputs = PolledSubscriptions(node)
-        self._inputs.add_raw(JointCommand, "joint_commands", self._on_command, few(_HEARD))
+        self._inputs.add_raw(JointCommand, _OURS, self._on_command, few(_HEARD))
         self._heard_at = -inf
         self._looks = 0
         self._counted: list[int] = []
@@ -54,8 +61,21 @@ class Commanders:
         self._known: tuple[str, ...] = ()
         self.names: tuple[str, ...] = ()
         """Nodes of the foreign publishers, as last seen; one that commands two topics stands twice."""
+        self._ticker: Ticker | None = None
+
+    def start(self) -> None:
+        """Look at once, and from now on; what came before is old."""
+        self._inputs.poll()
+        self._heard_at, self._looks, self._counted, self._unnamed_since = -inf, 0, [], None
+        self._look(time.monotonic())
         self._ticker = Ticker(_RATE_HZ, self._look, "commanders")
         self._ticker.start()
+
+    def stop(self) -> None:
+        """Look no more: the node may be destroyed."""
+        if self._ticker is not None:
+            self._ticker.stop()
+            self._ticker = None
 
     @property
     def count(self) -> int:
@@ -68,13 +88,17 @@ class Commanders:
 
     def _on_command(self, data: bytes, _received_ns: int) -> None:
         """Only the header is read: the whole of 500 messages a second would take 2 % of a core."""
-        stamp = _STAMP.unpack_from(data, _AFTER_ENCAPSULATION)
-        begin = _AFTER_ENCAPSULATION + _STAMP.size
-        (length,) = _LENGTH.unpack_from(data, begin)
-        frame = data[begin + _LENGTH.size :][: length - 1]
-        ours = self._sent.copy()  # the control thread appends to it meanwhile
-        if frame != self._watchdog.encode() and stamp not in ours:
+        if not self._is_known(data):
             self._heard_at = time.monotonic()
+
+    def _is_known(self, data: bytes) -> bool:
+        """Whether the watchdog or this node sent it. The bytes are anybody's."""
+        if len(data) < _FRAME:
+            return False
+        *stamp, length = _HEADER.unpack_from(data, _AFTER_ENCAPSULATION)
+        if data[_FRAME : _FRAME + max(length - 1, 0)] == self._watchdog:
+            return True
+        return tuple(stamp) in self._sent.copy()  # the control thread appends to it meanwhile
 
     def _look(self, now: float) -> None:
         """Listen and count; look who they are if there are more or fewer than before, or now and then."""
@@ -88,8 +112,7 @@ class Commanders:
 
     def _strangers(self, now: float) -> tuple[str, ...]:
         """Nodes of the foreign publishers that have a name, or have had none for long."""
-        partners = {(name, self._node.get_namespace()) for name in (self._node.get_name(), self._watchdog)}
-        others = [p for publishers in self._publishers() for p in publishers if p not in partners]
+        others = [who for topic in self._topics for who in self._publishers(topic) if not self._is_partner(topic, *who)]
         strangers = [f"{space.rstrip('/')}/{name}" for name, space in others if name != _UNNAMED]
         if len(strangers) == len(others):
             self._unnamed_since = None
@@ -99,14 +122,17 @@ class Commanders:
             strangers.append("a node without a name")
         return tuple(strangers)
 
-    def _publishers(self) -> list[list[tuple[str, str]]]:
-        """Name and namespace of every publisher, topic by topic."""
-        return [
-            [(info.node_name, info.node_namespace) for info in self._node.get_publishers_info_by_topic(topic)]
-            for topic in self._topics
-        ]
+    def _is_partner(self, topic: str, name: str, space: str) -> bool:
+        if topic != _OURS and name == _BARE:
+            return True
+        named = name in self._partners or (topic != _OURS and name in self._drivers)
+        return named and space == self._node.get_namespace()
+
+    def _publishers(self, topic: str) -> list[tuple[str, str]]:
+        """Name and namespace of every publisher."""
+        return [(info.node_name, info.node_namespace) for info in self._node.get_publishers_info_by_topic(topic)]
 
     def close(self) -> None:
-        """Look no more."""
-        self._ticker.stop()
+        """Look no more, and listen no more."""
+        self.stop()
         self._inputs.destroy()

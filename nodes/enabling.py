@@ -5,6 +5,7 @@ Free the motors where a gait of the robot's own has them (`go2_bridge/release`),
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 
@@ -18,8 +19,9 @@ from jepa_ros.errors import JepaRosError
 from jepa_ros.robots import load_robot
 from jepa_ros.safety import State
 from jepa_ros_nodes import qos
+from jepa_ros_nodes.robot_environment import where
 
-_RELEASE_S, _STAND_S = 40.0, 20.0
+_RELEASE_S, _STAND_S = 60.0, 20.0
 _STATUS = ("safety_status", "shadow/safety_status")  # the other one in a dry run
 
 
@@ -51,7 +53,7 @@ def _answer(node: Node, client: rclpy.client.Client, request: object, wait_s: fl
         rclpy.spin_until_future_complete(node, future, timeout_sec=answer_s)
         if future.done():
             return future.result()
-    raise JepaRosError(f"no answer from {client.srv_name}: is the launch running, in this ROS_DOMAIN_ID?")
+    raise JepaRosError(f"no answer from {client.srv_name}: is the launch running, with this {where(os.environ)}")
 
 
 def enable(node: Node, wait_s: float) -> Iterator[str]:

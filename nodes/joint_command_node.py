@@ -13,14 +13,13 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable
 
 from diagnostic_msgs.msg import DiagnosticArray
-from jepa_ros_msgs.msg import ActionChunk, AppliedAction, SafetyStatus
+from jepa_ros_msgs.msg import ActionChunk, SafetyStatus
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.event_handler import PublisherEventCallbacks, QoSOfferedDeadlineMissedInfo
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from jepa_ros.control import AutoStart, JointController
-from jepa_ros.control.controller import Tick
 from jepa_ros.errors import RobotError
 from jepa_ros.messages import chunk_from
 from jepa_ros.robots import load_robot
@@ -28,15 +27,11 @@ from jepa_ros.robots.outputs import SPECS
 from jepa_ros.safety import Decision, State
 from jepa_ros_nodes import qos
 from jepa_ros_nodes.body_inputs import BodyInputs
+from jepa_ros_nodes.command_sending import CommandSender
 from jepa_ros_nodes.command_watchdog_node import NAME as WATCHDOG
 from jepa_ros_nodes.commanders import Commanders
-from jepa_ros_nodes.conversions import doubles
 from jepa_ros_nodes.conversions import stamp as to_stamp
 from jepa_ros_nodes.managed_node import ManagedNode
-from jepa_ros_nodes.outputs.factory import make_output
-from jepa_ros_nodes.outputs.joint_targets import JointTargetsOutput
-from jepa_ros_nodes.outputs.output import Output
-from jepa_ros_nodes.outputs.velocities import HeldVelocity
 from jepa_ros_nodes.params import declare
 from jepa_ros_nodes.polling import PolledSubscriptions
 from jepa_ros_nodes.running_node import run
@@ -77,11 +72,13 @@ class JointCommandNode(ManagedNode):
         self._disabled = tuple(filter(None, off))
         self._deadman = declare(self, "deadman_required", False, "walk only while `deadman` comes and is true")
         self._dry_run = declare(self, "dry_run", False, "outputs are remapped to shadows: no matter who listens")
-        self._heard_stop: deque[bool] = deque()
+        if self._dry_run or self._lock_step:  # no joint follows
+            self._disabled = (*self._disabled, "stance_not_reached")
+        self._heard_stop: deque[bool] = deque(maxlen=2)  # changes: the last two hold the true, if there was one
         self._stop_signal = False
         self._ticker: Ticker | SteppedTicker | None = None
         self._bag_clock = 0.0
-        self._damped = False
+        self._damped_for = ""  # what damped it when it was deactivated
 
     def configure(self) -> None:
         """Open the robot, its output and its walking policy."""
@@ -91,25 +88,19 @@ class JointCommandNode(ManagedNode):
         self._body = BodyInputs(self, self._inputs, self._robot, (self._now, self._ros_now))
         self._inputs.add(ActionChunk, "plan", self._on_plan, qos.SENSOR)
         self._new_controller()
-        self._velocity = HeldVelocity(self._actions)
-        self._applied = AppliedAction(names=list(self._actions))
-        self._applied.header.frame_id = "base_link"
         self._make_outputs()
-        self._publish_applied = self.publisher(AppliedAction, "applied_action", qos.COMMAND)
         self._publish_status = self.publisher(SafetyStatus, "safety_status", qos.COMMAND)
         self._publish_diagnostics = self.publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
         self._offer_services()
 
     def _make_outputs(self) -> None:
-        """`joint_commands` always, for recordings and for command_watchdog; and what the robot itself listens to."""
-        late = PublisherEventCallbacks(deadline=self._on_deadline_missed)
-        self._outputs: list[Output] = [JointTargetsOutput(self, self._robot, events=late)]
-        if self._robot.output.kind != "joint_targets":
-            self._outputs.append(make_output(self, self._robot))
-        for output in self._outputs:
-            self.made.callback(output.close)
-        self._commanders = Commanders(self, {"joint_commands", self._robot.output.command_topic}, WATCHDOG)
+        drivers = [driver.executable for driver in self._robot.drivers]  # their nodes' names in robot.launch.py
+        topics = {"joint_commands", self._robot.output.command_topic}
+        self._commanders = Commanders(self, topics, WATCHDOG, drivers)
         self.made.callback(self._commanders.close)
+        late = PublisherEventCallbacks(deadline=self._on_deadline_missed)
+        self._sender = CommandSender(self, self._robot, self._actions, self._commanders, late, self._dry_run)
+        self.made.callback(self._sender.close)
         self._late = 0
 
     def _offer_services(self) -> None:
@@ -140,16 +131,18 @@ class JointCommandNode(ManagedNode):
         """Begin the control loop, from scratch: nothing is sent before somebody asks to stand. Damp stays latched."""
         self._inputs.poll()  # what came while nobody looked is old
         self._new_controller()
-        if self._damped:
+        if self._damped_for:
             self._safety.request("damp")
+            self._safety.damped_for = self._damped_for
         if self._stop_signal:
             self._safety.on_stop_signal(self._now(), True)
-        self._refusal = self._ask_output()
-        self._moved_at = self._now()
+        self._refusal = self._sender.refusal()
+        self._moved_at = self._sent_at = self._now()
         if self._lock_step:
             self._ticker = SteppedTicker(self, self._inputs, self.published, self._rate, self._step_to)
         else:
             self._ticker = Ticker(self._rate, self._tick, "control")
+        self._commanders.start()
         self._ticker.start()
 
     def deactivate(self) -> None:
@@ -176,15 +169,20 @@ class JointCommandNode(ManagedNode):
         return False
 
     def close(self) -> None:
-        """End the control loop."""
-        if self._ticker is not None:
-            self._ticker.stop()
-            self._ticker = None
-            self._damped = self._safety.state == State.DAMP.value
+        """End the control loop, and every thread that uses the node."""
+        if self._ticker is None:
+            return
+        self._ticker.stop()
+        self._ticker = None
+        self._damped_for = self._safety.damped_for if self._safety.state == State.DAMP.value else ""
+        if self._safety.state == State.SIT.value and self._sender.end(to_stamp(self._ros_now())):
+            time.sleep(_TOLD_S)
+        self._commanders.stop()
 
     def _on_stop(self, message: Bool) -> None:
-        self._stop_signal = message.data
-        self._heard_stop.append(message.data)
+        if message.data != self._stop_signal:
+            self._stop_signal = message.data
+            self._heard_stop.append(message.data)
 
     def _on_deadline_missed(self, event: QoSOfferedDeadlineMissedInfo) -> None:
         # Silence is only late while something is sent.
@@ -206,16 +204,12 @@ class JointCommandNode(ManagedNode):
             return answer
         if what in ("stop", "sit", "damp", "stand"):
             self._auto.operator_spoke()
-        if what in ("stand", "walk") and self._refusal is not None:
-            answer.message = f"cannot {what}: {self._refusal}"
+        if what in ("stand", "walk") and (refusal := self._sender.refusal()) is not None:
+            answer.message = f"cannot {what}: {refusal}"
             return answer
         reply = self._safety.request(what)
         answer.success, answer.message = reply.accepted, reply.message
         return answer
-
-    def _ask_output(self) -> str | None:
-        """Why the robot would not listen; asked ten times a second by the control thread, and remembered."""
-        return None if self._dry_run else self._outputs[-1].refusal()
 
     def _now(self) -> float:
         """Monotonic s; in lock-step the bag's."""
@@ -244,30 +238,26 @@ class JointCommandNode(ManagedNode):
         while self._heard_stop:
             self._safety.on_stop_signal(now, self._heard_stop.popleft())
         self._safety.on_commanders(now, self._commanders.count)
+        self._judge_sending(now)
         done = self._controller.tick(now, clock)
         if self._refusal is None:
             self._auto.update(now, done.decision)
         if not self._lock_step and time.monotonic() - now > _LATE_S:
             return  # held up since it looked: what it decided is of the past, and the next tick judges the gap
-        self._send(done)
+        self._sender.send(to_stamp(self._ros_now()), done, self._safety.damped_for)
+        self._sent_at = self._now()
         self._report(now, done.decision)
 
-    def _send(self, done: Tick) -> None:
-        """Hand what was decided to every output; the action too, where one was carried out."""
-        velocity = self._velocity.update(done.decision.use_policy, done.applied)
-        if done.command is None and done.applied is None:
-            return
-        stamp = to_stamp(self._ros_now())
-        self._commanders.sent(stamp)
-        for output in self._outputs:
-            if done.command is not None and done.decision.state == State.DAMP.value:
-                output.damp(stamp, done.command)
-            else:
-                output.send(stamp, done.command, velocity)
-        if done.applied is not None:
-            self._applied.header.stamp = stamp
-            self._applied.values = doubles(done.applied)
-            self._publish_applied(self._applied)
+    def _judge_sending(self, now: float) -> None:
+        """Damp if what was decided does not reach the robot: it must not go on later as if it had."""
+        self._refusal = self._sender.refusal()
+        silent, limit = now - self._sent_at, self._robot.safety.loop_timeout_s
+        if self._safety.state == State.PASSIVE.value:
+            self._sent_at = now
+        elif self._refusal is not None:
+            self._safety.trip(now, "output_refused", self._refusal)
+        elif silent > limit:
+            self._safety.trip(now, "loop_stalled", f"nothing was sent for {silent:.3f} s, the limit is {limit} s")
 
     def _report(self, now: float, decision: Decision) -> None:
         ticker = self._ticker
@@ -279,7 +269,6 @@ class JointCommandNode(ManagedNode):
         period = max(round(self._rate / 10.0), 1)
         stamp = to_stamp(self._ros_now())
         if ticker.ticks % period == 0:
-            self._refusal = self._ask_output()
             self._publish_status(safety_status(stamp, now, self._safety, decision, ticker))
         if ticker.ticks % (10 * period) == 0 or total > self._reported:
             more = {

@@ -22,8 +22,9 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
 
-from jepa_ros.bundle.loader import load_bundle, sha256
+from jepa_ros.bundle.loader import sha256
 from jepa_ros.bundle.manifest import MANIFEST_NAME
+from jepa_ros.bundle.signing import open_trusted
 from jepa_ros.errors import JepaRosError
 from jepa_ros.messages import clock_seconds, seconds
 from jepa_ros_nodes import qos, security
@@ -55,7 +56,11 @@ class PlayerNode(Node):
         if not path:
             raise JepaRosError("parameter bag is empty: give a bag to play")
         self._bag_path = Path(path)
-        bundle = load_bundle(declare(self, "bundle", "", "folder of the bundle that world_model runs"))
+        keys = declare(
+            self, "trusted_keys", [""], "public key files, one of which must have signed the bundle; none: any bundle"
+        )
+        folder = declare(self, "bundle", "", "folder of the bundle that world_model runs")
+        bundle = open_trusted(folder, [key for key in keys if key])
         self._rate = declare(self, "rate", 1.0, "bag seconds a second; 0 plays in lock-step", low=0.0, high=100.0)
         goal = declare(
             self, "goal", "", "name in the bundle, image, BAG@12.5s; empty: the bag's own, else its last frame"

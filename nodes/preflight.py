@@ -15,43 +15,25 @@ from typing import Annotated, Any
 import onnxruntime
 import rclpy
 import typer
-import yaml
 from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
 from rich.console import Console
 from rich.table import Table
 
 from jepa_ros.bundle.signing import open_trusted
-from jepa_ros.errors import JepaRosError, RobotError
-from jepa_ros.plain_yaml import read_yaml
+from jepa_ros.errors import JepaRosError
 from jepa_ros.planning.pursuit import GoalPursuit, PursuitSettings
 from jepa_ros.robots import RobotModel, load_robot
 from jepa_ros.share import default_bundle
 from jepa_ros_nodes import preflight_checks as checks
 from jepa_ros_nodes import security
+from jepa_ros_nodes.parameter_files import parameters_of
 from jepa_ros_nodes.preflight_checks import Check
 from jepa_ros_nodes.preflight_listening import Listener
+from jepa_ros_nodes.preflight_sources import sources, stamps
+from jepa_ros_nodes.robot_environment import ask_command
 
 _ACTIONS = ["vx", "vy", "wz"]
-
-
-def parameters_of(node: str, params_file: Path | None) -> dict[str, Any]:
-    """What a ROS parameter file says for a node, whatever namespace it names.
-
-    Raises:
-        RobotError: it is no parameter file.
-    """
-    if params_file is None:
-        return {}
-    try:
-        blocks = read_yaml(params_file)
-        found: dict[str, Any] = {}
-        for name, block in blocks.items():
-            if name.split("/")[-1] in (node, "**"):
-                found |= block["ros__parameters"]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
-        raise RobotError(f"parameter file {params_file}: {' '.join(str(error).split())}") from error
-    return found
 
 
 def settings_of(parameters: Mapping[str, Any]) -> PursuitSettings:
@@ -60,13 +42,15 @@ def settings_of(parameters: Mapping[str, Any]) -> PursuitSettings:
     return PursuitSettings(**{field: parameters[name] for name, field in names.items() if name in parameters})
 
 
-def of_the_machine(bundle: str, robot: RobotModel, params_file: Path | None, listener: Listener) -> list[Check]:
-    """Checks of the bundle, against this robot and on this machine."""
+def of_the_machine(
+    bundle: str, robot: RobotModel, params_file: Path | None, trusted_keys: Sequence[str], listener: Listener
+) -> list[Check]:
+    """Checks of the bundle, against this robot and on this machine; `trusted_keys` go before the parameter file's."""
     heard = listener.heard
     try:
         planning = parameters_of("world_model", params_file)
         commanding = parameters_of("joint_command", params_file)
-        opened = open_trusted(bundle, planning.get("trusted_keys", []))
+        opened = open_trusted(bundle, trusted_keys or planning.get("trusted_keys", []))
         pursuit = GoalPursuit(opened, settings_of(planning))
     except JepaRosError as error:
         return [Check("bundle", False, str(error))]
@@ -107,6 +91,9 @@ def main_command(
     bundle: Annotated[str, typer.Option(help="folder of the bundle; the shipped one if none")] = "",
     output: Annotated[str, typer.Option(help="other than the robot file's, as joint_command's parameter")] = "",
     params_file: Annotated[Path | None, typer.Option(help="parameters of the nodes, as the launch has them")] = None,
+    trusted_keys: Annotated[
+        str, typer.Option(help="public key files, commas between; as the parameter file if none")
+    ] = "",
     rmw: Annotated[bool, typer.Option(help="hold the middleware in use against the robot's file")] = True,
     listen: Annotated[float, typer.Option(min=0.5, help="seconds to listen")] = 3.0,
     wait: Annotated[float, typer.Option(min=0.0, help="seconds to wait for the first messages")] = 10.0,
@@ -122,11 +109,13 @@ def main_command(
         listener = Listener(node, model)
         heard = listener.listen(listen, wait)
         found += [middleware(model, os.environ)] if rmw else []
-        topics = {"joint_commands", model.output.command_topic}
-        commanders = [f"{i.node_name} on {t}" for t in sorted(topics) for i in node.get_publishers_info_by_topic(t)]
-        found.append(checks.sources(heard.publishers, commanders))
-        found += of_the_machine(bundle or str(default_bundle()), model, params_file, listener)
+        topics = sorted({"joint_commands", model.output.command_topic})
+        commanders = [(i.node_name, t) for t in topics for i in node.get_publishers_info_by_topic(t)]
+        found.append(sources(heard.publishers, commanders, {driver.executable for driver in model.drivers}))
+        keys = [key for key in trusted_keys.split(",") if key]
+        found += of_the_machine(bundle or str(default_bundle()), model, params_file, keys, listener)
         found += [checks.joints(heard, model), checks.inertial(heard, model), checks.clock(heard)]
+        found.append(stamps(heard))
         found.append(checks.feet(model, listener.feet))
         show(console, model.name, found)
         node.destroy_node()
@@ -136,7 +125,8 @@ def main_command(
         rclpy.try_shutdown()
     failed = [f"{check.name}: {check.found}" for check in found if not check.passed]
     if not failed:
-        console.print("[green]ready[/green]: nothing moves before somebody asks: `python -m jepa_ros_nodes.ask enable`")
+        command = ask_command("enable", robot)
+        console.print(f"[green]ready[/green]: nothing moves before somebody asks: `{command}`", soft_wrap=True)
         return
     text = "refused: " + "; ".join(failed)
     console.print(f"[red]{text}[/red]", soft_wrap=True)

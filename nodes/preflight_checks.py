@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -187,20 +187,6 @@ def inertial(heard: Heard, robot: RobotModel) -> Check:
                 "check the quaternion's order (x, y, z, w) and the axes (x forward, z up)",
             )
     return Check("imu", True, f"{heard.inertial.rate():.0f} Hz, tilt {tilt:.2f} rad, weight {weight:.1f} m/s²")
-
-
-def sources(publishers: Mapping[str, int], commanders: Sequence[str]) -> Check:
-    """One driver a topic, and nobody who commands the robot already.
-
-    Args:
-        publishers: how many each topic that is listened to has.
-        commanders: who publishes commands.
-    """
-    twice = [f"{topic} has {count} publishers" for topic, count in publishers.items() if count > 1]
-    if twice or commanders:
-        others = [f"{', '.join(commanders)} already commands the robot"] if commanders else []
-        return Check("sources", False, f"{'; '.join(twice + others)}: end the others, or use another ROS_DOMAIN_ID")
-    return Check("sources", True, "one driver a topic, nobody else commands")
 
 
 def clock(heard: Heard) -> Check:

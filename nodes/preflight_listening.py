@@ -31,6 +31,9 @@ class Listener:
 
     def __init__(self, node: Node, robot: RobotModel) -> None:
         self._node, self._order = node, JointOrder(robot)
+        # a bridge hears one robot: with two in one domain nobody could tell whose joints came
+        bridged = any(driver.executable == "go2_bridge" for driver in robot.drivers)
+        self._firmwares = [node.resolve_topic_name("lowstate")] if bridged else []
         self.heard = Heard(*(Stream(node.resolve_topic_name(t)) for t in ("camera/image_raw", "joint_states", "imu")))
         self.feet: list[str] | None = None
         self._inputs = PolledSubscriptions(node)
@@ -57,7 +60,8 @@ class Listener:
             before, offset = offset, self._offset()
             heard.clock_steps.append(offset - before)
         streams = (heard.images, heard.joints, heard.inertial)
-        heard.publishers = {stream.topic: self._node.count_publishers(stream.topic) for stream in streams}
+        topics = [stream.topic for stream in streams] + self._firmwares
+        heard.publishers = {topic: self._node.count_publishers(topic) for topic in topics}
         self._inputs.destroy()
         self._executor.shutdown()
         return heard
@@ -103,7 +107,10 @@ class Listener:
 
     def _on_imu(self, message: ImuMessage) -> None:
         self._note(self.heard.inertial, message)
-        self.heard.imus.append(imu_from(message))
+        try:
+            self.heard.imus.append(imu_from(message))
+        except RobotError as error:
+            self.heard.inertial.problem = str(error)
 
     def _on_feet(self, message: FootContacts) -> None:
         self.feet = list(message.name)

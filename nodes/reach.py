@@ -7,6 +7,7 @@ reached; 1: not reached, or refused. Ctrl-C cancels the goal, and the dog stops.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections import deque
 from functools import partial
@@ -27,6 +28,7 @@ from jepa_ros.errors import ImageError, JepaRosError
 from jepa_ros_nodes import qos, security
 from jepa_ros_nodes.conversions import image_to_message
 from jepa_ros_nodes.goal_sending import send_goal
+from jepa_ros_nodes.robot_environment import enter, where
 
 _GRACE_S = 5.0
 _SILENCE_S = 30.0  # feedback comes ten times a second, once the goal is encoded
@@ -76,7 +78,8 @@ def drive(node: Node, goal: ReachGoal.Goal, wait_s: float, console: Console) -> 
     name = node.resolve_topic_name("reach_goal")
     if not client.wait_for_server(wait_s):
         raise JepaRosError(
-            f"nobody serves {name}: is the launch running, in this ROS_DOMAIN_ID and namespace, and world_model alive?"
+            f"nobody serves {name}: is the launch running, in this namespace, and world_model alive, with this "
+            f"{where(os.environ)}"
         )
     states: deque[SafetyStatus] = deque(maxlen=1)
 
@@ -124,12 +127,17 @@ def main(
     time_limit: Annotated[float, typer.Option(min=0.0, help="seconds; 0 for none")] = 30.0,
     tolerance: Annotated[float, typer.Option(help="energy that counts as reached; 0 takes the bundle's")] = 0.0,
     namespace: Annotated[str, typer.Option(help="namespace of the nodes")] = "",
+    robot: Annotated[
+        str, typer.Option(help="the launch's robot: where its file says that it is; else as the environment")
+    ] = "",
+    rmw: Annotated[str, typer.Option(help="another RMW than the robot file's, as the launch's")] = "",
     wait: Annotated[float, typer.Option(min=0.0, help="seconds to wait for the robot")] = 10.0,
 ) -> None:
     """Send the running robot to a goal and say how it went."""
     console, began = Console(), time.monotonic()
     try:
         message = goal_message(goal, time_limit, tolerance)
+        enter(robot, rmw)
         security.init(signal_handler_options=SignalHandlerOptions.NO)
         node = Node("reach", namespace=namespace)
         result = drive(node, message, wait, console)

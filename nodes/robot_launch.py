@@ -5,9 +5,7 @@ Imported by launch files alone: nothing else has ROS's `launch` at hand.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +15,9 @@ from launch.event_handlers import OnProcessExit
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from jepa_ros.errors import RobotError
 from jepa_ros.robots import RobotModel
 from jepa_ros.robots.description import urdf_text
-from jepa_ros.robots.middleware import MiddlewareSpec, environment
-from jepa_ros_nodes.launching import local_environment
+from jepa_ros_nodes.robot_environment import robot_environment
 
 Remappings = list[tuple[str, str]]
 
@@ -41,32 +37,13 @@ def middleware(robot: RobotModel, rmw: str, given: Mapping[str, str]) -> list[An
     Raises:
         RobotError: the RMW is not installed.
     """
-    spec: MiddlewareSpec = robot.middleware.model_copy(update={"rmw": rmw}) if rmw else robot.middleware
-    if spec.rmw and not _installed(spec.rmw):
-        package = f"ros-{given.get('ROS_DISTRO', 'jazzy')}-{spec.rmw.replace('_', '-')}"
-        raise RobotError(
-            f"robot {robot.name}: middleware.rmw: {spec.rmw} is not installed: run `apt-get install {package}`, or "
-            "give rmw:=rmw_fastrtps_cpp to try another"
-        )
-    folder = Path(tempfile.mkdtemp(prefix="jepa_ros_dds_")) if spec.interface else Path()
-    variables = environment(spec, given, folder)
-    if spec.discovery == "localhost":
-        variables |= local_environment({**given, **variables})
-    return [SetEnvironmentVariable(name, value) for name, value in variables.items()]
-
-
-def _installed(rmw: str) -> bool:
-    try:
-        ctypes.CDLL(f"lib{rmw}.so")
-    except OSError:
-        return False
-    return True
+    return [SetEnvironmentVariable(name, value) for name, value in robot_environment(robot, rmw, given).items()]
 
 
 def shadows(robot: RobotModel) -> Remappings:
     """Everything that would reach the robot, moved out of its way."""
     topics = dict.fromkeys((*_OWN, robot.output.command_topic, *_REQUESTS))
-    return [(topic, f"shadow/{topic}") for topic in topics]
+    return [(topic, f"shadow/{topic.lstrip('/')}") for topic in topics]
 
 
 def camera(robot: RobotModel, topic: str) -> Remappings:
@@ -74,7 +51,8 @@ def camera(robot: RobotModel, topic: str) -> Remappings:
     found = topic or (robot.camera.topic if robot.camera is not None else "")
     if found in ("", "camera/image_raw"):
         return []
-    return [("camera/image_raw", found), ("camera/camera_info", f"{found.rpartition('/')[0]}/camera_info".lstrip("/"))]
+    space, slash, _ = found.rpartition("/")
+    return [("camera/image_raw", found), ("camera/camera_info", f"{space}{slash}camera_info")]
 
 
 def description(

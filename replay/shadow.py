@@ -11,7 +11,7 @@ from jepa_ros.robots import load_robot
 from jepa_ros.types import PlanChunk
 from jepa_ros_replay.result import CommandRow, ReplayResult, SafetyRow
 
-WATCHDOG = "command_watchdog"
+NO_TARGETS = ("command_watchdog", "released")  # frame_id of the watchdog's damping, and of joint_command's last word
 
 
 class Shadow:
@@ -32,7 +32,14 @@ class Shadow:
         self, robot: str, action_names: tuple[str, ...], rate_hz: float, step_s: float, result: ReplayResult
     ) -> None:
         model = load_robot(robot)
-        self._controller = JointController(model, action_names, rate_hz, step_s)
+        self._controller = JointController(
+            # The joints of a bag follow nobody.
+            model,
+            action_names,
+            rate_hz,
+            step_s,
+            disabled=("stance_not_reached",),
+        )
         self._auto = AutoStart(self._controller.safety, stand=True, walk=True)
         self._order, self._recorded_order = JointOrder(model), JointOrder(model)
         self._stamps = {"joint_states": StampWatch(), "imu": StampWatch()}
@@ -66,8 +73,12 @@ class Shadow:
     def on_imu(self, message: Any, clock: float) -> None:
         """A `sensor_msgs/Imu` came."""
         age = self._stamps["imu"].age(message.header.stamp, clock)
-        if age is not None:
+        if age is None:
+            return
+        try:
             self._controller.on_imu(clock, imu_from(message), age)
+        except RobotError as error:
+            self._refuse(clock, "imu_refused", str(error))
 
     def on_plan(self, chunk: PlanChunk, clock: float) -> None:
         """The world model sent a plan."""
@@ -77,8 +88,8 @@ class Shadow:
             self._refuse(clock, "plan_refused", str(error))
 
     def on_recorded(self, message: Any, clock: float) -> None:
-        """A `jepa_ros_msgs/JointCommand` that the robot was really sent; the watchdog's damping is none."""
-        if message.header.frame_id == WATCHDOG:
+        """A `jepa_ros_msgs/JointCommand` that the robot was really sent; damping and a release are none."""
+        if message.header.frame_id in NO_TARGETS:
             return
         try:
             position = self._recorded_order.joint_command(message).position

@@ -77,8 +77,8 @@ class JointController:
 
     def on_joint_state(self, now: float, joints: JointState, age: float = 0.0) -> None:
         """A measurement came that was made `age` s ago; one from the future counts as just as old."""
-        self.safety.on_joint_state(now - abs(age), joints)
-        self._joints = joints
+        if self.safety.on_joint_state(now - abs(age), joints):
+            self._joints = joints
 
     def lose_joint_state(self) -> None:
         """A measurement came that cannot be used: the motion gets no more targets until one that can."""
@@ -86,8 +86,8 @@ class JointController:
 
     def on_imu(self, now: float, imu: Imu, age: float = 0.0) -> None:
         """As `on_joint_state`."""
-        self.safety.on_imu(now - abs(age), imu)
-        self._imu = imu
+        if self.safety.on_imu(now - abs(age), imu):
+            self._imu = imu
 
     def on_foot_contacts(self, now: float, forces: Float64, age: float = 0.0) -> None:
         """As `on_joint_state`: forces `[F]` N, in the order of the robot's feet."""

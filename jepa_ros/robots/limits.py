@@ -195,6 +195,8 @@ class SafetyLimits(Strict):
         tilt_rate, tilt_rate_after_s: a faster roll and pitch rate in rad/s, for so long, damps.
         position_tolerance_rad: a joint measured further outside its range than this damps: the measurement is wrong.
         stance_time_s: the least time a change of stance takes; longer where the limits of `motions.stance` need it.
+        stance_tolerance_rad, stance_late_s: a change of stance is over when every joint is measured so near to it, in
+            rad; so long after the targets should be there, the robot is damped (`stance_not_reached`).
         slew: how fast each body velocity command may change, in m/s² and rad/s², by action name.
         stop: how a walk ends.
         feet: ground contact.
@@ -218,6 +220,8 @@ class SafetyLimits(Strict):
     tilt_rate_after_s: float = Field(default=0.06, ge=0)
     position_tolerance_rad: float = Field(default=0.3, gt=0)
     stance_time_s: float = Field(default=1.0, gt=0)
+    stance_tolerance_rad: float = Field(default=0.35, gt=0)
+    stance_late_s: float = Field(default=1.0, gt=0)
     slew: dict[str, float] = Field(default_factory=lambda: {"vx": 10.0, "vy": 10.0, "wz": 30.0})
     stop: StopLimits = StopLimits()
     feet: FootContactLimits = FootContactLimits()

@@ -13,7 +13,15 @@ from jepa_ros.errors import RobotError
 from jepa_ros.robots.camera import RobotCamera
 from jepa_ros.robots.limits import SafetyLimits
 from jepa_ros.robots.middleware import MiddlewareSpec
-from jepa_ros.robots.outputs import SPECS, JointTargetsSpec, OutputSpec, check_order, velocity_bounds
+from jepa_ros.robots.outputs import (
+    SPECS,
+    ForwardCommandSpec,
+    JointTargetsSpec,
+    OutputSpec,
+    TrajectorySpec,
+    check_order,
+    velocity_bounds,
+)
 from jepa_ros.robots.reading import SHIPPED, read_fields
 from jepa_ros.robots.strict import Strict
 from jepa_ros.types import Float64
@@ -181,6 +189,11 @@ class RobotModel(Strict):
     def sends_velocities(self) -> bool:
         """Whether somebody else's gait moves the legs: the output carries body velocities and no joints."""
         return velocity_bounds(self.output) is not None
+
+    @property
+    def sends_gains(self) -> bool:
+        """Whether kp and kd reach the joints; where they do not, positions alone decide the torque."""
+        return not isinstance(self.output, (ForwardCommandSpec, TrajectorySpec))
 
     @property
     def urdf(self) -> Path | None:

@@ -30,11 +30,14 @@ class ForwardCommandSpec(Strict):
         controller: name of the controller.
         joints: every joint of the robot, in the order of the controller's own parameter `joints`: the message has no
             names. Empty: the order of the robot's `joints`.
+        check_order: nothing is sent before the controller has told its parameter `joints`. False for a controller
+            without a parameter service: a wrong order then moves the wrong joints.
     """
 
     kind: Literal["forward_command"] = "forward_command"
     controller: str = Field(default="forward_position_controller", min_length=1)
     joints: list[str] = Field(default_factory=list)
+    check_order: bool = True
 
     @property
     def command_topic(self) -> str:

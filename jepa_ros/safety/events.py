@@ -9,6 +9,7 @@ from typing import Literal
 
 Severity = Literal["info", "warning", "error"]
 _KEPT = 256
+_NEW_AFTER_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,20 @@ class EventLog:
     def __init__(self) -> None:
         self.recent: deque[SafetyEvent] = deque(maxlen=_KEPT)
         self.counts: Counter[str] = Counter()
+        self._heard: dict[str, float] = {}
 
     def record(self, t: float, severity: Severity, fault: Fault) -> None:
         """Keep and count one."""
         self.recent.append(SafetyEvent(t, severity, fault.reason, fault.detail))
         self.counts[fault.reason] += 1
+
+    def lasts(self, now: float, reason: str) -> bool:
+        """Whether this was heard of a second ago or less too: then it is the same event still.
+
+        `now` is of the last update: the times of measurements are anybody's.
+        """
+        before, self._heard[reason] = self._heard.get(reason), now
+        return before is not None and not now - before > _NEW_AFTER_S
 
 
 def age(now: float, at: float) -> float:

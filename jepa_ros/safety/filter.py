@@ -92,6 +92,8 @@ class SafetyFilter(SafetyInputs):
             if (why := self._forbids(what, self._now)) is not None:
                 return Reply(False, f"cannot {what}: {why.detail}")
             reply = self._machine.request(what, self._fault(self._now))
+            if what == "damp":
+                self.damped_for = "damped_on_request"
             if self._machine.damped and before is not State.DAMP:
                 self._log.record(self._now, "info", Fault("damped_on_request", self._machine.reason))
             if what == "walk" and reply.accepted and before is not State.WALK:
@@ -120,11 +122,12 @@ class SafetyFilter(SafetyInputs):
                 fault=self._fault(now),
                 no_walk=self._no_walk(now),
                 still=still or now - self._entered >= stop.timeout_s,
-                arrived=self._targets.arrived(now),
+                arrived=self._targets.arrived(now, self._joints.joints),
             )
             fault = self._machine.advance(signals)
             if fault is not None:
                 self._log.record(now, "error" if self._machine.damped else "warning", fault)
+                self.damped_for = fault.reason if self._machine.damped else self.damped_for
             self._enter_if_changed(before, now)
             if policy_ran and self._machine.state is State.STOPPING and not self._machine.policy_runs:
                 self._targets.change_to("stand", now)
@@ -190,6 +193,7 @@ class SafetyFilter(SafetyInputs):
             or self._imu.stale(now)
             or self._imu.fault(now)
             or self._joints.fault(now, motion, limits)
+            or (self._targets.not_reached(now, self._joints.joints) if machine.changes_stance else None)
             or self._feet_lost(now)
             or self._too_hot()
             or self._operator.rival()

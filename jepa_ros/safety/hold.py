@@ -11,9 +11,10 @@ from jepa_ros.types import Float64, JointState
 class TargetHold:
     """Moves targets into the joint range, and holds `|kp (q* − q) − kd dq|` to the torque limit.
 
-    A gait's targets are moved to where the estimate fits, and keep their gains. Targets that may not jump (direct
-    motion, stances) stay where they are; that joint's gains are scaled instead until the estimate fits: the torque is
-    then what a saturated motor would give. So are a gait's where no target in range fits (a joint thrown at its stop).
+    A gait's targets are moved to where the estimate fits, and keep their gains; so are all of an output that sends no
+    gains. Targets that may not jump (direct motion, stances) stay where they are; that joint's gains are scaled instead
+    until the estimate fits: the torque is then what a saturated motor would give. So are a gait's where no target in
+    range fits (a joint thrown at its stop).
 
     Args:
         robot: the limits.

@@ -50,6 +50,8 @@ class SafetyInputs(ABC):
         self._lock = threading.RLock()
         self._now = self._entered = self._camera_at = -inf
         self._lasting: set[str] = set()
+        self.damped_for = ""
+        """Fixed reason of the last damping; `damped_on_request` if an operator asked for it."""
         self.stopped_goal: tuple[bytes, str] | None = None
         """The last goal whose walk was stopped before it was over, and why: whoever planned it must be told."""
 
@@ -88,15 +90,21 @@ class SafetyInputs(ABC):
         """Names of the limits that are switched off."""
         return self._switches.disabled
 
-    def on_joint_state(self, t: float, joints: JointState) -> None:
-        """A measurement came at `t`, robot order."""
+    def on_joint_state(self, t: float, joints: JointState) -> bool:
+        """A measurement came at `t`, robot order; returns whether it is the newest. An older one is ignored."""
         with self._lock:
+            if self._ignored(t, "joint_state_out_of_order", self._joints.late(t, self._now)):
+                return False
             self._take(t, self._joints.take(t, joints) if isfinite(t) else BAD_TIME)
+            return True
 
-    def on_imu(self, t: float, imu: Imu) -> None:
-        """A measurement came at `t`."""
+    def on_imu(self, t: float, imu: Imu) -> bool:
+        """As `on_joint_state`."""
         with self._lock:
+            if self._ignored(t, "imu_out_of_order", self._imu.late(t, self._now)):
+                return False
             self._take(t, self._imu.take(t, imu) if isfinite(t) else BAD_TIME)
+            return True
 
     def on_foot_contacts(self, t: float, forces: Float64) -> None:
         """Forces `[F]` N of the robot's feet came at `t`. From the first on they are needed. A robot of no feet has
@@ -214,14 +222,22 @@ class SafetyInputs(ABC):
     def _enter_if_changed(self, before: State, now: float) -> None:
         """What a new state begins with."""
 
+    def _ignored(self, t: float, name: str, late: Fault | None) -> bool:
+        """Note measurements that come out of order, once in a row; they damp nothing: silence still does."""
+        self._note(t, name, late, "info")
+        return late is not None
+
     def _take(self, t: float, fault: Fault | None) -> None:
-        """Record a fault and damp; a passive robot stays passive, a damped one is damped already."""
+        """Record a fault and damp; a passive robot stays so (recorded once while it lasts), a damped one is damped."""
         state = self._machine.state
         if fault is None or state is State.DAMP:
+            return
+        if state is State.PASSIVE and self._log.lasts(self._now, fault.reason):
             return
         self._log.record(t if isfinite(t) else self._now, "error", fault)
         if state is not State.PASSIVE:
             self._machine.damp(fault.detail)
+            self.damped_for = fault.reason
             self._enter_if_changed(state, self._now)
 
     def _stop(self, t: float, fault: Fault) -> None:

@@ -95,6 +95,11 @@ class StateMachine:
         """Whether the state is `damp`."""
         return self.state is State.DAMP
 
+    @property
+    def changes_stance(self) -> bool:
+        """Whether a change of stance is under way."""
+        return self.state in (State.STAND_UP, State.SIT_DOWN) or (self.state is State.STOPPING and not self.policy_runs)
+
     def damp(self, reason: str) -> None:
         """Damp from any state, and stay so until `recover`."""
         self._go(State.DAMP, reason)

@@ -67,6 +67,11 @@ class JointMonitor:
         self.speed_rms = sqrt(float(self._speeds.dot(self._speeds)) / len(self._speeds))
         return None
 
+    def late(self, t: float, now: float) -> Fault | None:
+        """Whether a measurement of time `t` came out of order: one that is newer is known. One from the future, more
+        than the time-out ahead of `now`, is not taken for newer."""
+        return out_of_order("joint_state", t, self._at, now + self._limits.joint_state_timeout_s)
+
     def age(self, now: float) -> float:
         """Seconds; infinite before the first."""
         return age(now, self._at)
@@ -163,6 +168,10 @@ class ImuMonitor:
             self._at = t
         return fault
 
+    def late(self, t: float, now: float) -> Fault | None:
+        """As `JointMonitor.late`."""
+        return out_of_order("imu", t, self._at, now + self._limits.imu_timeout_s)
+
     def age(self, now: float) -> float:
         """Seconds; infinite before the first."""
         return age(now, self._at)
@@ -194,6 +203,13 @@ class ImuMonitor:
         if abs(length - 1.0) > _NORM_TOLERANCE:
             return Fault("imu_implausible", f"the inertial unit's quaternion has length {length:.3g}, not 1")
         return None
+
+
+def out_of_order(name: str, t: float, newest: float, soon: float) -> Fault | None:
+    """A measurement of `t` that is older than the newest; None where that one is itself of later than `soon`."""
+    if not -inf < t < newest <= soon:
+        return None
+    return Fault(f"{name}_out_of_order", f"{name}: a sample came {newest - t:.3f} s older than the newest: ignored")
 
 
 def told(what: str, seconds: float, limit: float) -> str:

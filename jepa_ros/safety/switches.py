@@ -21,6 +21,7 @@ ALWAYS = (
     "tilt_rate",
     "no_foot_contact",
     "motor_hot",
+    "stance_not_reached",
     "camera_stale",
     "plan_from_future",
     "clock_jump",

@@ -60,6 +60,8 @@ class JointTargets:
         self._motion = MotionTargets(count, limits.policy_timeout_s)
         period = 1.0 / robot.locomotion.rate_hz if robot.locomotion is not None else 0.02
         self.gait = GaitWatch(count, period, motions.locomotion, switches)
+        # A gait of somebody else's stands as it likes: the targets of such an output are not sent.
+        self._judges_stances = switches.on("stance_not_reached") and not robot.sends_velocities
         self._past = {name: Lasting() for name in PER_MOTION}
         self._change: StanceChange | None = None
         self._end = rest
@@ -89,15 +91,33 @@ class JointTargets:
         self._change = StanceChange(start, end, now, rate, self._limits.stance_time_s)
         self._end = end.position
 
-    def arrived(self, now: float) -> bool:
-        """Whether the change of stance is over."""
+    def arrived(self, now: float, joints: JointState | None) -> bool:
+        """Whether the change of stance is over: the targets are there, and the joints have followed."""
         if self._change is None:
             return True
-        if not self._change.over(now):
+        if not (self._change.over(now) and self._away(self._limiters["stance"].position).max() <= _ARRIVED_RAD):
             return False
-        np.subtract(self._limiters["stance"].position, self._end, out=self._work)
-        np.abs(self._work, out=self._work)
-        return bool(self._work.max() <= _ARRIVED_RAD)
+        near = self._limits.stance_tolerance_rad
+        return not self._judges_stances or (joints is not None and bool(self._away(joints.position).max() <= near))
+
+    def not_reached(self, now: float, joints: JointState | None) -> Fault | None:
+        """A change of stance that should long be over, with the joints elsewhere: they carry or hear nothing."""
+        late, near = self._limits.stance_late_s, self._limits.stance_tolerance_rad
+        change = self._change
+        if change is None or joints is None or not self._judges_stances or not change.over(now - late):
+            return None
+        away = self._away(joints.position)
+        worst = int(away.argmax())
+        if away[worst] <= near:
+            return None
+        name, off = self._robot.joint_names[worst], away[worst]
+        told = f"{name} is {off:.2f} rad from its stance {late} s after it should be there, the limit is {near} rad"
+        return Fault("stance_not_reached", told)
+
+    def _away(self, position: Float64) -> Float64:
+        """How far `[n]` rad are from the stance that is set out for. A buffer."""
+        np.subtract(position, self._end, out=self._work)
+        return np.abs(self._work, out=self._work)
 
     def begin_motion(self, now: float) -> None:
         """The motion takes over, from the last command."""
@@ -134,7 +154,7 @@ class JointTargets:
             acted = limiter.acted
         else:
             target = self._inside
-        hold.hold(target, joints, self._kp, self._kd, move=gait)
+        hold.hold(target, joints, self._kp, self._kd, move=gait or not self._robot.sends_gains)
         self._ticked = now
         return self._send(now, motion, hold, past_range, acted)
 

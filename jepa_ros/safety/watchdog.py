@@ -25,8 +25,9 @@ def damping_command(robot: RobotModel, position: Float64 | None = None) -> Joint
 class CommandWatchdog:
     """Silent while commands flow; damping from `silence_s` after the last one until they flow again.
 
-    Before the first command it is silent too: the robot is then nobody's. A watchdog that stood still itself knows
-    nothing of that time, and what came meanwhile may be lost: it counts silence from when it looks again.
+    Before the first command it is silent too, and once commands were released: the robot is then nobody's. A watchdog
+    that stood still itself knows nothing of that time, and what came meanwhile may be lost: it counts silence from when
+    it looks again, once after each command, so that looks that are always late do not keep it silent.
 
     Args:
         robot: whom to damp.
@@ -38,26 +39,33 @@ class CommandWatchdog:
         self._silence_s = silence_s
         self._last: float | None = None
         self._looked: float | None = None
+        self._spared = False
         self.damping = False
         self.trips = 0
 
     @property
     def armed(self) -> bool:
-        """Whether anybody has ever commanded the robot."""
+        """Whether somebody has commanded the robot and not released it."""
         return self._last is not None
 
     def on_command(self, t: float) -> None:
         """A command of joint_command (not of this watchdog) came, at `t` monotonic seconds on receipt."""
         if isfinite(t) and (self._last is None or t > self._last):
             self._last = t
+            self._spared = False
+
+    def release(self) -> None:
+        """joint_command says that it commands no more: silent until the next command."""
+        self._last = self._looked = None
+        self.damping = self._spared = False
 
     def update(self, now: float) -> JointCommand | None:
         """What to publish now: None, or damping. A command from the future does not keep it silent."""
         if self._last is None:
             return None
         blind = self._looked is not None and now - self._looked > self._silence_s
-        if blind and not self.damping:
-            self._last = max(self._last, now)
+        if blind and not self.damping and not self._spared:
+            self._last, self._spared = max(self._last, now), True
         self._looked = now
         silent = not abs(now - self._last) <= self._silence_s
         self.trips += silent and not self.damping

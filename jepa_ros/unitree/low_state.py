@@ -143,26 +143,50 @@ class LowStateReader:
         )
 
 
+_BACK_MS = 1000  # a state that is further back than this is no late one
+_SILENT_S, _IN_A_ROW = 0.5, 50  # what tells a robot that started again from a second one, whose states come between
+
+
 class TickWatch:
     """What became of the messages between two: lost ones, one that came twice, a robot that started again.
+
+    A clock that is more than a second back is believed after a silence, or when 50 states in a row go on from it: with
+    two robots in one domain the states of both come in turn.
 
     Args:
         period_ms: from one LowState to the next.
     """
 
     def __init__(self, period_ms: float) -> None:
-        self._period, self._last = period_ms, -1
+        self._period, self._last, self._at = period_ms, -1, 0.0
+        self._other, self._in_a_row = -1, 0
         self.lost = self.repeated = self.restarts = 0
 
-    def fresh(self, tick: int) -> bool:
-        """Whether a message with this tick is newer than the one before, and counts what it tells."""
+    def fresh(self, tick: int, now: float) -> bool:
+        """Whether a message with this tick is newer than the one before, and counts what it tells.
+
+        Args:
+            tick: the robot's clock, ms.
+            now: when it came, monotonic s.
+        """
         step = (tick - self._last) % 2**32
-        if self._last < 0 or 2**31 < step < 2**32 - 1000:  # more than a second back: the robot's clock began anew
-            self.restarts += self._last >= 0
+        if self._last < 0:
+            pass
+        elif 2**31 < step < 2**32 - _BACK_MS:
+            if not self._began_anew(tick, now):
+                self.repeated += 1
+                return False
+            self.restarts += 1
         elif step == 0 or step > 2**31:
             self.repeated += 1
             return False
         else:
             self.lost += max(round(step / self._period) - 1, 0)
-        self._last = tick
+        self._last, self._at, self._in_a_row = tick, now, 0
         return True
+
+    def _began_anew(self, tick: int, now: float) -> bool:
+        """Whether a clock that is far back is the robot's, and not another's."""
+        follows = self._in_a_row > 0 and 0 < (tick - self._other) % 2**32 <= _BACK_MS
+        self._other, self._in_a_row = tick, self._in_a_row + 1 if follows else 1
+        return now - self._at > _SILENT_S or self._in_a_row >= _IN_A_ROW

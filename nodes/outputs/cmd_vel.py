@@ -11,12 +11,14 @@ from jepa_ros.robots.outputs import CmdVelSpec
 from jepa_ros.types import Float64, JointCommand
 from jepa_ros_nodes import qos
 from jepa_ros_nodes.outputs.publishing import publisher
+from jepa_ros_nodes.outputs.velocities import StopWindow
 
 
 class CmdVelOutput:
-    """Velocities at the rate of the robot file; a stop goes out in the tick it comes. Damping is velocity zero.
+    """Velocities at the rate of the robot file; a stop goes out in the tick it comes. Damping is velocity zero for
+    a second, then silence.
 
-    Silent while nothing may be sent (passive), so that a gamepad may drive until the robot is asked to stand.
+    Silent while nothing may be sent (passive) too, so that a gamepad may drive until the robot is asked to stand.
 
     Args:
         node: who sends.
@@ -31,20 +33,24 @@ class CmdVelOutput:
         kind = TwistStamped if spec.stamped else Twist
         self._publish = publisher(node, kind, spec.command_topic, qos.COMMAND)
         self._sent, self._moving = float("-inf"), False
+        self._stopping = StopWindow()
 
     def send(self, at: Time, command: JointCommand | None, applied: Float64 | None) -> None:
         """Send `applied` (vx, vy m/s, wz rad/s), zero if None; nothing while nothing may be sent."""
-        if command is None:
-            return
-        values = (0.0, 0.0, 0.0) if applied is None else tuple(applied.tolist())
+        self._stopping.reset()
+        if command is not None:
+            self._go(at, (0.0, 0.0, 0.0) if applied is None else tuple(applied.tolist()))
+
+    def damp(self, at: Time, command: JointCommand) -> None:
+        """Stop."""
+        if self._stopping.open(seconds(at)):
+            self._go(at, (0.0, 0.0, 0.0))
+
+    def _go(self, at: Time, values: tuple[float, ...]) -> None:
         moving, now = any(values), seconds(at)
         if not 0.0 <= now - self._sent < self._period or (self._moving and not moving):
             self._send(at, values)
             self._sent, self._moving = now, moving
-
-    def damp(self, at: Time, command: JointCommand) -> None:
-        """Stop."""
-        self.send(at, command, None)
 
     def _send(self, at: Time, values: tuple[float, ...]) -> None:
         twist = self._stamped.twist if self._is_stamped else self._twist

@@ -13,6 +13,9 @@ from jepa_ros_nodes import qos
 from jepa_ros_nodes.conversions import fill_joint_command
 from jepa_ros_nodes.outputs.publishing import publisher
 
+RELEASED = "released"
+"""frame_id of joint_command's word that it commands no more; whoever obeys it as a command only damps."""
+
 
 class JointTargetsOutput:
     """`joint_commands`, in the robot's joint order.
@@ -42,6 +45,12 @@ class JointTargetsOutput:
         self._message.header.stamp = at
         fill_joint_command(self._message, command)
         self._publish(self._message)
+
+    def release(self, at: Time, damping: JointCommand) -> None:
+        """Say that nobody commands the joints any more."""
+        frame, self._message.header.frame_id = self._message.header.frame_id, RELEASED
+        self.damp(at, damping)
+        self._message.header.frame_id = frame
 
     def refusal(self) -> str | None:
         """Joints are matched by name by whoever listens: nothing can be wrong here."""

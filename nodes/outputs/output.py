@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from builtin_interfaces.msg import Time
 
@@ -33,9 +33,21 @@ class Output(Protocol):
         ...
 
     def refusal(self) -> str | None:
-        """Why the robot would not listen to `send` now, in a sentence for the operator; None if it would."""
+        """Why the robot would not listen to `send` now, in a sentence for the operator; None if it would.
+
+        Asked at every tick.
+        """
         ...
 
     def close(self) -> None:
         """Give back publishers and subscriptions."""
+        ...
+
+
+@runtime_checkable
+class Sinks(Output, Protocol):
+    """An output to a gait that stands by itself: there, to be commanded by nobody is no reason to go soft."""
+
+    def sink(self, at: Time) -> None:
+        """Motors soft: an operator asked for it, or the robot is falling."""
         ...

@@ -17,15 +17,17 @@ from jepa_ros.types import Float64, JointCommand
 from jepa_ros.unitree.motion_switcher import DAMP, MOVE, STOP_MOVE
 from jepa_ros_nodes import qos
 from jepa_ros_nodes.outputs.publishing import publisher
+from jepa_ros_nodes.outputs.velocities import StopWindow
 from jepa_ros_nodes.unitree.requests import request
 
 _AGAIN_S, _STOPS = 0.2, 3  # a stop goes out so often: nobody answers, and one of them may be lost
 
 
 class SportOutput:
-    """Move at the rate of the robot file while a motion runs; StopMove in the tick in which it ends; Damp.
+    """Move at the rate of the robot file while a motion runs; StopMove in the tick in which it ends; Damp on purpose.
 
-    Silent while nothing moves, so that the robot's own remote drives it until a goal does.
+    Silent while nothing moves, so that the robot's own remote drives it until a goal does. The gait stands by itself: a
+    damping for want of a commander stops it for a second, and does not let a standing dog drop.
 
     Args:
         node: who sends.
@@ -41,9 +43,11 @@ class SportOutput:
         self._period = 1.0 / robot.output.rate_hz
         self._publish = publisher(node, Request, robot.output.command_topic, qos.COMMAND)
         self._last, self._sent, self._stops = 0, -math.inf, 0
+        self._stopping = StopWindow()
 
     def send(self, at: Time, command: JointCommand | None, applied: Float64 | None) -> None:
         """Move by `applied` (vx, vy m/s, wz rad/s), which stops if it is None or not a number."""
+        self._stopping.reset()
         values = [] if applied is None else applied.tolist()
         if values and all(map(math.isfinite, values)):
             x, y, z = values
@@ -53,7 +57,13 @@ class SportOutput:
             self._stops -= 1
 
     def damp(self, at: Time, command: JointCommand) -> None:
-        """Motors soft: the dog sinks. Said again for as long as it is asked for."""
+        """StopMove, for a second."""
+        self._stops = 0
+        if self._stopping.open(seconds(at)):
+            self._say(seconds(at), STOP_MOVE, _AGAIN_S)
+
+    def sink(self, at: Time) -> None:
+        """Damp: the dog sinks. Said again for as long as it is asked for."""
         self._stops = 0
         self._say(seconds(at), DAMP, _AGAIN_S)
 

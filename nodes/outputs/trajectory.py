@@ -3,6 +3,8 @@ the one before ends."""
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
 from rclpy.node import Node
@@ -14,7 +16,7 @@ from jepa_ros.robots.outputs import TrajectorySpec
 from jepa_ros.types import Float64, JointCommand
 from jepa_ros_nodes import qos
 from jepa_ros_nodes.conversions import doubles, stamp
-from jepa_ros_nodes.outputs.measured_joints import MeasuredJoints
+from jepa_ros_nodes.outputs.measured_joints import Hold, MeasuredJoints
 from jepa_ros_nodes.outputs.publishing import publisher
 
 Ends = tuple[Float64, Float64]
@@ -85,11 +87,11 @@ class TrajectoryOutput:
         nanoseconds = round(1e9 / spec.rate_hz)
         self._end = Duration(sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
         self._publish = publisher(node, JointTrajectory, spec.command_topic, qos.COMMAND)
-        self._held: Float64 | None = None
+        self._hold = Hold(self._measured)
 
     def send(self, at: Time, command: JointCommand | None, applied: Float64 | None) -> None:
         """Send the stretch to the targets, when it is time for one."""
-        self._held = None
+        self._hold.end()
         if command is None:
             self._stretches.forget()
         else:
@@ -97,11 +99,10 @@ class TrajectoryOutput:
 
     def damp(self, at: Time, command: JointCommand) -> None:
         """Hold the joints where they are."""
-        if self._held is None:
-            self._held = self._measured.position()
+        if self._hold.begins(time.monotonic()):
             self._stretches.forget()
-        if self._held is not None:
-            self._send(at, self._held)
+        if self._hold.position is not None:
+            self._send(at, self._hold.position)
 
     def _send(self, at: Time, position: Float64) -> None:
         if self.refusal() is not None:

@@ -1,4 +1,4 @@
-"""The action that holds now, as vx, vy, wz, for outputs that send velocities."""
+"""For outputs that send velocities: the action that holds now, as vx, vy, wz, and for how long a stop is said."""
 
 from __future__ import annotations
 
@@ -39,3 +39,27 @@ class HeldVelocity:
             self._held[self._to] = applied[self._from]
             self._holds = True
         return self._held if self._holds else None
+
+
+class StopWindow:
+    """The first second of a damping, in which a gait of the robot's own is told to stop.
+
+    After that it stands by itself, and whoever else wants to drive it may.
+
+    Args:
+        length_s: of it.
+    """
+
+    def __init__(self, length_s: float = 1.0) -> None:
+        self._length_s = length_s
+        self._began: float | None = None
+
+    def open(self, now: float) -> bool:
+        """Whether to stop at `now`, s of any one clock; the first call since `reset` opens it."""
+        if self._began is None or now < self._began:  # a clock that went back
+            self._began = now
+        return now - self._began < self._length_s
+
+    def reset(self) -> None:
+        """The damping is over."""
+        self._began = None

@@ -6,6 +6,7 @@ import math
 
 from builtin_interfaces.msg import Time
 from jepa_ros_msgs.msg import FootContacts, MotorTemperatures
+from rclpy.clock import Clock
 from rclpy.node import Node
 from sensor_msgs.msg import Imu, JointState
 
@@ -15,6 +16,15 @@ from jepa_ros_nodes import qos
 from jepa_ros_nodes.conversions import doubles
 
 _FEET_S, _MOTORS_S = 0.02, 0.5  # feet: their filter looks for 0.3 s without contact; motors warm up slowly
+
+
+def received_at(received: int, clock: Clock) -> Time:
+    """The stamp of a message that came at `received` ns since the epoch, by rmw; by `clock` where rmw does not tell.
+
+    rmw_cyclonedds_cpp gives 0. A stamp of 0 would read as none, and nobody could tell an old state from a new one.
+    """
+    at = received if received > 0 else clock.now().nanoseconds
+    return Time(sec=at // 10**9, nanosec=at % 10**9)
 
 
 class BodyTopics:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import time
 
-from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from std_msgs.msg import Bool
@@ -21,7 +20,7 @@ from jepa_ros.errors import WireError
 from jepa_ros.robots import load_robot
 from jepa_ros.robots.outputs import LowCommandSpec
 from jepa_ros.unitree.low_state import LowState, LowStateReader, TickWatch
-from jepa_ros.unitree.motion_switcher import lying
+from jepa_ros.unitree.motion_switcher import LyingWatch
 from jepa_ros.unitree.motors import GO2_MOTORS
 from jepa_ros_nodes import qos
 from jepa_ros_nodes.diagnostics import diagnostic
@@ -29,13 +28,16 @@ from jepa_ros_nodes.params import declare
 from jepa_ros_nodes.polling import PolledSubscriptions
 from jepa_ros_nodes.running_node import run
 from jepa_ros_nodes.ticking import Ticker
-from jepa_ros_nodes.unitree.body_topics import BodyTopics
+from jepa_ros_nodes.unitree.body_topics import BodyTopics, received_at
 from jepa_ros_nodes.unitree.mode_release import ModeRelease
 from jepa_ros_nodes.unitree.operator_topics import OperatorTopics
 
 _PERIOD_MS = 2.0  # of LowState
 _SILENT_S = 0.1  # without a state, whoever held the remote is not heard any more
-_RELEASE_S, _REPORT_S = 30.0, 1.0
+_LOST_S = 1.0  # without a state, it may be another robot that is heard next, or the same with its own gait again
+_RELEASE_S, _REPORT_S, _COUNT_S = 55.0, 1.0, 0.1
+# So many states out of order between two counts are two robots'; nothing is passed on for so long.
+_MIXED, _MIXED_S = 5, 1.0
 
 
 class Go2BridgeNode(Node):
@@ -56,16 +58,17 @@ class Go2BridgeNode(Node):
         motors = output.motors if isinstance(output, LowCommandSpec) else GO2_MOTORS
         self._reader = LowStateReader(self._robot.joint_names, motors, self._robot.feet)
         self._ticks = TickWatch(_PERIOD_MS)
-        self._sit = self._robot.stance("sit")
+        self._lying = LyingWatch(self._robot.stance("sit"), self._robot.joint_names)
         self._newest: tuple[LowState, int] | None = None
         self._state: LowState | None = None
-        self._heard_at = self._reported_at = -math.inf
-        self._read = self._refused = self._reported = 0
+        self._heard_at = self._reported_at = self._counted_at = self._mixed_at = -math.inf
+        self._read = self._refused = self._reported = self._state_publishers = self._repeated = 0
         self._body = BodyTopics(self, self._robot)
         self._operator = OperatorTopics(self, self._controller)
         self._publish_ready = self.create_publisher(Bool, "low_level_ready", qos.LATCHED).publish
         self._publish_diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS).publish
         self._inputs = PolledSubscriptions(self)
+        self._topic = self.resolve_topic_name(topic)
         self._inputs.add_raw(LowStateMessage, topic, self._on_state, qos.RECENT)
         self._mode = ModeRelease(self, self._inputs, self._lies, self._on_ready)
         self.create_service(Trigger, "~/release", self._on_release)
@@ -79,33 +82,52 @@ class Go2BridgeNode(Node):
             self._refused += 1
             self.get_logger().error(f"refused: {error}", throttle_duration_sec=2.0)
             return
-        if self._ticks.fresh(state.tick):
+        now, restarts = time.monotonic(), self._ticks.restarts
+        if self._ticks.fresh(state.tick, now):
+            if now - self._mixed_at < _MIXED_S:
+                self._refused += 1
+                return
             self._read += 1
-            self._heard_at = time.monotonic()
+            self._heard_at = now
             self._newest = (state, received)
+            self._lying.hear(now, state.joints)
             self._operator.hear(state.remote)
+            if self._ticks.restarts > restarts:
+                self._mode.forget("the robot has started again")
 
     def _tick(self, _began: float) -> None:
         self._inputs.poll()
         now = time.monotonic()
+        if now - self._counted_at >= _COUNT_S:
+            self._look_who_publishes(now)
         if self._newest is not None:
             (self._state, received), self._newest = self._newest, None
-            self._body.publish(now, Time(sec=received // 10**9, nanosec=received % 10**9), self._state)
+            self._body.publish(now, received_at(received, self.get_clock()), self._state)
         if now - self._heard_at > _SILENT_S:
             self._operator.hear(None)
         self._operator.publish(now)
-        self._mode.tick(now)
+        self._mode.tick(now, silent=now - self._heard_at > _LOST_S)
         if now - self._reported_at >= _REPORT_S:
             self._report(now)
 
+    def _look_who_publishes(self, now: float) -> None:
+        """Whether the states of two robots come in turn: nobody can tell whose joints are whose.
+
+        DDS goes on naming a publisher that was killed for 20 s, so their number proves nothing by itself.
+        """
+        self._counted_at, self._state_publishers = now, self.count_publishers(self._topic)
+        before, self._repeated = self._repeated, self._ticks.repeated
+        if self._state_publishers > 1 and self._repeated - before >= _MIXED:
+            self._mixed_at = now
+
     def _lies(self) -> bool:
-        """Whether the dog lies now, as far as is known."""
-        fresh = time.monotonic() - self._heard_at <= _SILENT_S
-        return fresh and self._state is not None and lying(self._state.joints.position, self._sit)
+        """Whether the dog lies still now, as far as is known."""
+        return self._lying.lies(time.monotonic())
 
     def _on_ready(self, ready: bool) -> None:
         self._publish_ready(Bool(data=ready))
-        self.get_logger().info("the motors are free" if ready else f"mode {self._mode.mode} has the motors")
+        who = f"mode {self._mode.mode} has the motors" if self._mode.mode else "whose the motors are is not known"
+        self.get_logger().info("the motors are free" if ready else who)
 
     def _on_release(self, _: Trigger.Request, answer: Trigger.Response) -> Trigger.Response:
         asked = self._mode.ask()
@@ -123,10 +145,16 @@ class Go2BridgeNode(Node):
         self._reported_at, self._reported = now, self._read
         silent = now - self._heard_at > _SILENT_S
         level, text = ("error", "no lowstate") if silent else ("ok", "")
-        if self._refused and not silent:
+        if now - self._mixed_at < _MIXED_S:
+            level, text = (
+                "error",
+                f"{self._state_publishers} publish {self._topic}: nothing is passed on; end the others",
+            )
+        elif self._refused and not silent:
             level, text = "warning", "some lowstate messages were refused"
         values = {
             "states": self._read,
+            "publishers": self._state_publishers,
             "rate_hz": f"{rate:.0f}",
             "lost": self._ticks.lost,
             "refused": self._refused,

@@ -14,7 +14,9 @@ from unitree_api.msg import Request, Response
 from jepa_ros.errors import RobotError
 from jepa_ros.unitree.motion_switcher import (
     CHECK_MODE,
+    RELEASE_MODE,
     SPORT,
+    STAND_DOWN,
     SWITCHER,
     Call,
     Pause,
@@ -28,6 +30,9 @@ from jepa_ros_nodes.polling import PolledSubscriptions
 from jepa_ros_nodes.unitree.requests import request
 
 _ANSWER_S, _LOOK_S, _FIND_S = 2.0, 2.0, 0.1
+_LONG_S = 10.0  # the robot answers these once it has done them
+_LONG = {(SWITCHER, RELEASE_MODE), (SPORT, STAND_DOWN)}
+_TRIES = 3  # of a look at the mode, which may be repeated
 
 
 @dataclass
@@ -77,6 +82,8 @@ class ModeRelease:
         """Which gait has them."""
         self.unanswered = 0
         """Calls that the robot did not answer, or with nothing that says its mode."""
+        self._silent = False
+        self._tried = 0
         self._steps: Steps | None = None
         self._asked: Release | None = None
         self._waiting: Release | None = None
@@ -92,8 +99,26 @@ class ModeRelease:
         self._asked = Release(Event())
         return self._asked
 
-    def tick(self, now: float) -> None:
-        """Go on, at monotonic `now` s."""
+    def forget(self, why: str) -> None:
+        """The robot may be another than it was: its motors are not free until it says so again.
+
+        Args:
+            why: what happened to it, for whoever waits for a release.
+        """
+        if self._steps is not None:
+            self._call = self._reply = None
+            self._end(why)
+        self._look_at = -math.inf
+        self.mode = ""
+        if self.ready:
+            self.ready = False
+            self._on_ready(False)
+
+    def tick(self, now: float, silent: bool = False) -> None:
+        """Go on, at monotonic `now` s; `silent`: the robot's state has not been heard for long."""
+        if silent and not self._silent:
+            self.forget("the robot's state is not heard any more")
+        self._silent = silent
         if self._steps is None:
             if self._asked is not None:
                 self._waiting, self._asked = self._asked, None
@@ -110,13 +135,16 @@ class ModeRelease:
                 self._advance(None, now)
         elif self._reply is not None:
             reply, call = self._reply, self._call[1]
-            self._call = self._reply = None
+            self._call, self._reply, self._tried = None, None, 0
             self._hear(call, reply)
             self._advance(reply, now)
         elif now >= self._due:
             call = self._call[1]
             self._call = None
             self.unanswered += 1
+            if call.api == CHECK_MODE and call.service == SWITCHER and self._tried < _TRIES:
+                self._take(call, now)
+                return
             self._end(f"the robot does not answer call {call.api} on api/{call.service}/request")
 
     def _begin(self, steps: Steps, now: float) -> None:
@@ -139,7 +167,9 @@ class ModeRelease:
             self._due = now + step.seconds
             return
         message = request(step.api, step.parameter)
-        self._call, self._due = (message.header.identity.id, step), now + _ANSWER_S
+        patience = _LONG_S if (step.service, step.api) in _LONG else _ANSWER_S
+        self._call, self._due = (message.header.identity.id, step), now + patience
+        self._tried += 1
         self._publishers[step.service].publish(message)
 
     def _on_response(self, message: Any) -> None:
@@ -159,12 +189,12 @@ class ModeRelease:
         except RobotError:
             self.unanswered += 1
             return
-        was, self.ready = self.ready, not self.mode
+        was, self.ready = self.ready, not self.mode and not self._silent
         if self.ready is not was:
             self._on_ready(self.ready)
 
     def _end(self, error: str) -> None:
-        self._steps = None
+        self._steps, self._tried = None, 0
         if self._waiting is not None:
             self._waiting.error = error
             self._waiting.done.set()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from jepa_ros.safety import SafetyFilter
+from jepa_ros.safety.events import Fault
 from jepa_ros.types import Imu, JointState
 
 from .safety_referee import Referee
@@ -104,6 +105,8 @@ class Storm:
             self._call("on_plan", self.now, self.now + 0.3, self.goal)
             self.decision = self._call("update", self.now)
             self.command()
+            if self.filter.state not in ("passive", "damp"):  # joints follow, or no stance would be reached
+                self.joints = self._state(self.filter.last_command.position.copy(), 0.0)
         self.goal = self.goal if self.filter.state == "walk" else GOALS[self.rng.integers(len(GOALS))]
         if wanted == "walk" and self.rng.uniform() < 0.4:
             self._call("request", ("stop", "sit")[self.rng.integers(2)])
@@ -184,6 +187,8 @@ class Storm:
         if self.rng.uniform() < 0.05:
             self._call("on_goal_end", goal)
             return
+        if self.rng.uniform() < 0.01 and not self._call("goal_is_over", goal):
+            self._call("on_bad_plan", self._time() if self._mad() else self.now, Fault("plan_not_finite", "nonsense"))
         likely = self.now + self.rng.uniform((-0.02, -0.01, -0.3), (0.0, 0.5, 0.102))
         times = [self._time() if self._mad() else float(at) for at in likely]
         if self._call("on_plan", times[0], times[1], goal, times[2]):
@@ -214,8 +219,8 @@ class Storm:
             self.referee.outside.append("an age below zero")
 
     def _hear_joints(self, at: float, joints: JointState) -> None:
-        self._call("on_joint_state", at, joints)
-        if np.isfinite(at) and self.referee.usable(joints):
+        newest = self._call("on_joint_state", at, joints)
+        if newest and np.isfinite(at) and self.referee.usable(joints):
             self.referee.joints = JointState(joints.position.astype(float), joints.velocity.astype(float), LEVEL)
 
     def _targets(self) -> np.ndarray | None:

@@ -95,7 +95,7 @@ def test_show_says_which_motion_takes_the_action(tiny_bundle):
     assert "no motion" not in needs["why_no_motion"]
     code, text = invoke("show", tiny_bundle, "--robot", "nobody")
     assert code == 1
-    assert "shipped robots are go2" in text
+    assert "shipped robots are generic, go2, go2_sim" in text
 
 
 def test_show_goes_on_where_a_plan_cannot_be_counted(tiny_bundle):

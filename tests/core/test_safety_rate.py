@@ -50,6 +50,8 @@ def test_a_change_of_stance_is_followed_to_the_bit_though_the_loop_jitters(ticks
     for dt in ticks * 5:
         now += dt
         checked(limiter, change.at(now, out), dt, rate)
+    # A last tick that is short leaves it one tick behind.
+    checked(limiter, change.at(now + 0.03, out), 0.03, rate)
     assert not change.over(now) or np.array_equal(limiter.position, end)
 
 

@@ -13,12 +13,10 @@ from .safety_rig import GO2
 from .safety_storm import storm
 
 
-@pytest.mark.parametrize(
-    "inputs", [20_000, pytest.param(1_000_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
-)
-def test_whatever_comes_in_what_goes_out_is_safe(inputs: int):
-    result = storm(inputs, seed=0)
-    assert result.inputs >= inputs
+def test_whatever_comes_in_what_goes_out_is_safe():
+    """`python -m tests.core.safety_storm --inputs 1000000` is the same, fifty times as long."""
+    result = storm(20_000, seed=0)
+    assert result.inputs >= 20_000
     assert result.exceptions == []
     assert result.not_finite == []
     assert result.outside == []

@@ -106,24 +106,42 @@ def test_bytes_of_something_else_and_cut_ones_are_refused(data):
         reader().read(data)
 
 
+def fresh(watch, ticks, began=0.0, period=0.002):
+    return [watch.fresh(tick, began + period * i) for i, tick in enumerate(ticks)]
+
+
 def test_ticks_tell_lost_and_repeated_messages_and_a_robot_that_began_anew():
     watch = TickWatch(2.0)
-    assert [watch.fresh(tick) for tick in (100, 102, 102, 110, 108)] == [True, True, False, True, False]
+    assert fresh(watch, (100, 102, 102, 110, 108)) == [True, True, False, True, False]
     assert (watch.lost, watch.repeated, watch.restarts) == (3, 2, 0)
-    assert watch.fresh(5000)
-    assert watch.fresh(4)
+    assert fresh(watch, (5000,), 0.1) == [True]
+    assert fresh(watch, (4, 6), 0.7) == [True, True], "it was silent before"
     assert watch.restarts == 1
+
+
+def test_a_clock_far_back_is_believed_after_half_a_second_of_silence_or_fifty_states():
+    watch = TickWatch(2.0)
+    assert watch.fresh(5000, 0.0)
+    assert not any(fresh(watch, range(4, 102, 2), 0.01))
+    assert watch.fresh(102, 0.11)
+    assert watch.restarts == 1
+
+
+def test_two_robots_in_one_domain_are_not_heard_in_turn():
+    watch = TickWatch(2.0)
+    both = [tick for i in range(500) for tick in (100_000 + 2 * i, 7_000 + 2 * i)]
+    assert fresh(watch, both, period=0.001) == [True, False] * 500
+    assert (watch.restarts, watch.repeated) == (0, 500)
 
 
 def test_the_robots_clock_may_wrap():
     watch = TickWatch(2.0)
-    assert [watch.fresh(tick) for tick in (2**32 - 2, 0, 2)] == [True] * 3
+    assert fresh(watch, (2**32 - 2, 0, 2)) == [True] * 3
     assert (watch.lost, watch.repeated, watch.restarts) == (0, 0, 0)
 
 
 @given(st.lists(st.integers(0, 2**32 - 1), max_size=20))
 def test_any_ticks_are_taken(ticks):
     watch = TickWatch(2.0)
-    fresh = sum(watch.fresh(tick) for tick in ticks)
-    assert fresh + watch.repeated == len(ticks)
+    assert sum(fresh(watch, ticks)) + watch.repeated == len(ticks)
     assert watch.lost >= 0

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jepa_ros.errors import RobotError
 from jepa_ros.robots import load_robot
+from jepa_ros.types import JointState
 from jepa_ros.unitree.motion_switcher import (
     CHECK_MODE,
     RELEASE_MODE,
@@ -17,6 +19,7 @@ from jepa_ros.unitree.motion_switcher import (
     STAND_DOWN,
     SWITCHER,
     Call,
+    LyingWatch,
     Pause,
     Reply,
     lying,
@@ -32,8 +35,8 @@ class Dog:
         self.mode, self.lies, self.lies_after, self.releases = mode, lies, lies_after, releases
         self.told, self.time, self.asked = False, 0.0, []
 
-    def play(self):
-        steps, answer = release(lambda: self.lies), None
+    def play(self, lies=None):
+        steps, answer = release(lies or (lambda: self.lies)), None
         try:
             while True:
                 answer = self._answer(steps.send(answer))
@@ -71,6 +74,20 @@ def test_a_released_dog_is_only_asked():
     assert dog.asked == [(SWITCHER, CHECK_MODE)]
 
 
+def test_one_that_lies_already_is_told_to_all_the_same():
+    dog = Dog(lies=True)
+    dog.play()
+    assert dog.asked[1:3] == [(SPORT, STAND_DOWN), (SWITCHER, RELEASE_MODE)]
+
+
+def test_one_that_gets_up_again_is_not_released():
+    dog = Dog(lies_after=0.5)
+    looks = iter([True, False])  # when it lay down; just before the release
+    with pytest.raises(RobotError, match="does not lie still any more"):
+        dog.play(lambda: next(looks))
+    assert (SWITCHER, RELEASE_MODE) not in dog.asked
+
+
 def test_a_dog_that_goes_on_standing_is_never_released():
     dog = Dog(lies_after=100.0)
     with pytest.raises(RobotError, match="did not lie down"):
@@ -94,12 +111,55 @@ def test_a_refusal_is_no_mode():
         mode_of(Reply(3203, '{"name": ""}'))
 
 
+ROBOT = load_robot("go2")
+SIT = ROBOT.stance("sit")
+
+
+def posture(hip: float, thigh: float, calf: float) -> np.ndarray:
+    return np.tile([hip, thigh, calf], 4).astype(float)
+
+
 def test_only_the_sitting_stance_is_lying():
-    robot = load_robot("go2")
-    sit = robot.stance("sit")
-    assert lying(sit, sit)
-    assert not lying(robot.stance("stand"), sit)
-    assert not lying(robot.stance("walk"), sit)
+    assert lying(SIT, SIT, ROBOT.joint_names)
+    assert lying(posture(0.5, 1.2, -2.5), SIT, ROBOT.joint_names)
+    assert not lying(ROBOT.stance("stand"), SIT, ROBOT.joint_names)
+    assert not lying(ROBOT.stance("walk"), SIT, ROBOT.joint_names)
+
+
+def test_a_dog_on_bent_legs_does_not_lie():
+    """Its hips are 0.22 m high: 0.213 m cos 1.02 + 0.213 m cos(2.05 - 1.02)."""
+    assert not lying(posture(0.0, 1.02, -2.05), SIT, ROBOT.joint_names)
+
+
+@given(st.floats(0.0, 1.0))
+def test_on_the_way_from_standing_nothing_higher_than_a_hand_is_lying(way):
+    """Hips of a lying dog are 0.10 m high."""
+    joints = (1.0 - way) * ROBOT.stance("stand") + way * SIT
+    height = 0.213 * (np.cos(joints[1]) + np.cos(joints[1] + joints[2]))
+    assert not lying(joints, SIT, ROBOT.joint_names) or height < 0.16
+
+
+def heard(*states: tuple[float, np.ndarray, float]) -> LyingWatch:
+    watch = LyingWatch(SIT, ROBOT.joint_names)
+    for now, position, speed in states:
+        watch.hear(now, JointState(position, np.full(12, speed), np.zeros(12)))
+    return watch
+
+
+def test_lying_is_lying_still_for_half_a_second_and_being_heard():
+    still = [(0.05 * i, SIT, 0.05) for i in range(11)]
+    assert heard(*still).lies(0.5)
+    assert not heard(*still[:-1]).lies(0.45)
+    assert not heard(*still).lies(0.7), "not heard any more"
+    assert not heard(*still[:5], (0.25, SIT, 1.0), *still[6:]).lies(0.5), "it moved"
+    assert not heard(*still[:2], *still[6:]).lies(0.5), "a silence is not stillness"
+    assert not heard(*still[:-1], (0.5, posture(0.0, 1.02, -2.05), 0.0)).lies(0.5)
+    assert not heard(*still[:-1], (0.5, np.full(12, np.nan), 0.0)).lies(0.5)
+
+
+def test_a_body_with_other_joints_is_refused():
+    with pytest.raises(RobotError, match="knee must be named"):
+        LyingWatch(np.zeros(1), ["knee"])
 
 
 def test_a_call_and_a_pause_are_values():

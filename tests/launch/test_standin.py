@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import time
 
 import pytest
@@ -168,6 +169,42 @@ def test_nodes_get_their_namespace_parameters_and_remappings(tmp_path):
     assert "__ns:=/outer/inner" in done.stdout
     assert "-r a:=b" in done.stdout
     assert "--params-file" in done.stdout
+
+
+NODE = """#!{python}
+import sys, rclpy
+from rclpy.node import Node
+rclpy.init(args=sys.argv)
+node = Node("joint_command", automatically_declare_parameters_from_overrides=True)
+print("GOT", {{n: node.get_parameter(n).value for n in ("auto_stand", "dry_run", "rate")}})
+rclpy.shutdown()
+"""
+
+
+@pytest.mark.parametrize("space", ["", "/dog"])
+def test_a_launch_s_own_values_stand_against_a_file_s_blocks_in_any_order(tmp_path, space):
+    """By real rclpy. The file is laid first, and its wildcards are no more than the node's full name."""
+    script, params = tmp_path / "node", tmp_path / "params.yaml"
+    script.write_text(NODE.format(python=sys.executable))
+    script.chmod(0o755)
+    params.write_text(
+        "/**:\n  ros__parameters: {rate: 1.5, auto_stand: true}\n"
+        "/**/joint_command:\n  ros__parameters: {auto_stand: true, dry_run: false}\n"
+    )
+    path = write(
+        tmp_path,
+        f"""
+        import launch_ros.actions
+        launch_ros.actions.executable = lambda package, name: {str(script)!r}
+        node = Node(
+            package="any", executable="node", name="joint_command", output="screen",
+            parameters=[{str(params)!r}, {{"auto_stand": False, "dry_run": True}}],
+        )
+        return LaunchDescription([GroupAction([PushRosNamespace({space!r}), node])])
+        """,
+    )
+    done = launch(path)
+    assert "GOT {'auto_stand': False, 'dry_run': True, 'rate': 1.5}" in done.stdout, done.stdout + done.stderr
 
 
 def test_a_reader_of_the_arguments_may_leave_early(tmp_path):

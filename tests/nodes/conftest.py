@@ -47,6 +47,12 @@ class Rig:
         self._executor.add_node(node)
         self._nodes.append(node)
 
+    def remove_node(self, node: Node) -> None:
+        """End one that was added."""
+        self._executor.remove_node(node)
+        self._nodes.remove(node)
+        node.destroy_node()
+
     def start(self, node: str, **parameters: object) -> subprocess.Popen[bytes]:
         """Run `jepa_ros_nodes.<node>_node` with parameters."""
         command = [sys.executable, "-m", f"jepa_ros_nodes.{node}_node", "--ros-args"]

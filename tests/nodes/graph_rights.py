@@ -12,6 +12,7 @@ Rights = set[tuple[str, str]]
 
 _INCLUDE = "{http://www.w3.org/2001/XInclude}include"
 _ACTION = "/_action/"
+_WITH_THE_KEYS_OF = {"robot_state_publisher": "robot_description"}  # one of the two runs, for the same
 
 
 def allowed(policy: Path, namespace: str = "/") -> dict[str, Rights]:
@@ -24,7 +25,8 @@ def allowed(policy: Path, namespace: str = "/") -> dict[str, Rights]:
     for enclave in ET.parse(policy).getroot().iterfind("enclaves/enclave"):
         for profile in enclave.iterfind("profiles/profile"):
             node = profile.attrib["node"]
-            if profile.attrib["ns"] != "/" or enclave.attrib["path"] != f"/jepa_ros/{node}":
+            keys = _WITH_THE_KEYS_OF.get(node, node)
+            if profile.attrib["ns"] != "/" or enclave.attrib["path"] != f"/jepa_ros/{keys}":
                 raise ValueError(f"{node}: must have an enclave of its own, /jepa_ros/{node}, and ns /")
             found[node] = _rights(profile, policy.parent, namespace, node)
     return found

@@ -129,7 +129,7 @@ def test_joint_states_that_lack_a_joint(rig: Rig) -> None:
     answer = rig.result(stand.call_async(Trigger.Request()), "an answer")
     assert not answer.success
     rig.spin(0.5)
-    assert "joint_states refused: robot go2: joint RR_calf_joint is missing" in rig.log("joint_command")
+    assert "joint_states refused: robot go2_sim: joint RR_calf_joint is missing" in rig.log("joint_command")
     assert not commands
 
 

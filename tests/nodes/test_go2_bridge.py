@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from jepa_ros_msgs.msg import FootContacts, MotorTemperatures
 from sensor_msgs.msg import Imu, JointState
@@ -21,6 +22,7 @@ from jepa_ros.unitree.low_state import LOW_STATE, LOW_STATE_WIRE
 from jepa_ros.unitree.motors import GO2_MOTORS
 from jepa_ros.unitree.remote import Button, Remote, write_remote
 from jepa_ros_nodes import qos
+from jepa_ros_nodes.unitree.body_topics import received_at
 
 pytestmark = pytest.mark.dds
 ROBOT = load_robot("go2")
@@ -137,3 +139,55 @@ def test_damaged_and_repeated_states_are_counted_and_not_passed_on(rig):
     }
     assert [round(m.position[0], 3) for _, m in joints] == [0.1, 0.3]
     assert "CRC" in rig.log("unitree.bridge")
+
+
+def test_two_robots_in_one_domain_are_refused(rig):
+    joints = rig.listen(JointState, "joint_states", qos.SENSOR)
+    reports = rig.listen(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
+    send = rig.probe.create_publisher(LowState, "lowstate", qos.DIAGNOSTICS)
+    rig.start("unitree.bridge", rate=250.0)
+    rig.wait("the bridge", lambda: send.get_subscription_count() and bridge_values(reports))
+    send.publish(state(100))
+    rig.wait("its state", lambda: joints)
+    second = rig.probe.create_publisher(LowState, "lowstate", qos.DIAGNOSTICS)
+    rig.wait("both counted", lambda: bridge_values(reports).get("publishers") == "2")
+    send.publish(state(102))
+    rig.wait("its next state: a publisher that says nothing is harmless", lambda: len(joints) == 2)
+
+    def said():
+        return [s.message for _, array in reports for s in array.status if s.name == "go2_bridge"]
+
+    for i in range(1000):  # 2 s
+        send.publish(state(104 + 2 * i, FL_hip_joint=0.1))
+        second.publish(state(90_000 + 2 * i, FL_hip_joint=0.2))
+        rig.spin(0.002)
+        if i == 500:
+            passed = len(joints)
+    assert any("2 publish /lowstate: nothing is passed on" in message for message in said())
+    assert len(joints) == passed, "nothing after the first second"
+    assert 0.1 not in [round(message.position[0], 3) for _, message in joints[3:]], "they were heard in turn"
+    rig.probe.destroy_publisher(second)
+    rig.spin(1.2)
+    for i in range(100):  # its clock is far back: it has been silent for a second, or goes on for fifty states
+        send.publish(state(9000 + 2 * i, FL_hip_joint=0.1))
+        rig.spin(0.002)
+    rig.wait("the first again", lambda: round(joints[-1][1].position[0], 3) == 0.1)
+
+
+def test_free_motors_are_not_taken_for_free_once_the_robot_is_silent(rig, tmp_path):
+    ready = rig.listen(Bool, "low_level_ready", qos.LATCHED)
+    joints = rig.listen(JointState, "joint_states", qos.SENSOR)
+    start_robot(rig, tmp_path, posture="sit", mode="")
+    rig.start("unitree.bridge", rate=250.0)
+    rig.wait("free motors", lambda: joints and ready and ready[-1][1].data)
+    at = rig.kill("go2_wire")
+    rig.wait("motors that nobody knows of", lambda: not ready[-1][1].data)
+    assert 0.9 < ready[-1][0] - at < 3.0
+
+
+def test_the_stamp_of_a_middleware_that_gives_none_is_the_clock_s(rig):
+    clock = rig.probe.get_clock()
+    before = clock.now().nanoseconds
+    stamp = received_at(0, clock)
+    assert before <= stamp.sec * 10**9 + stamp.nanosec <= clock.now().nanoseconds
+    assert received_at(5_000_000_007, clock) == Time(sec=5, nanosec=7)

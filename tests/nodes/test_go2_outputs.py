@@ -136,7 +136,7 @@ def test_a_motion_is_moves_at_the_rate_of_the_file_and_three_stops(rig, sport):
 
 def test_a_dog_that_was_not_moved_is_not_stopped(rig, sport):
     sport.send(stamp(10.0), STAND, None)
-    sport.damp(stamp(10.1), DAMP)
+    sport.sink(stamp(10.1))
     rig.wait("damping", lambda: sport.heard)
     sport.send(stamp(11.0), STAND, None)
     rig.spin(0.2)
@@ -148,3 +148,19 @@ def test_a_velocity_that_is_not_a_number_stops(rig, sport):
     sport.send(stamp(10.01), STAND, np.array([np.nan, 0.0, 0.0]))
     rig.wait("the stop", lambda: len(sport.heard) == 2)
     assert asked(sport) == [1008, 1003]
+
+
+def test_a_gait_that_nobody_commands_is_stopped_for_a_second_and_not_dropped(rig, sport):
+    def die(begin):
+        for tick in range(300):  # 3 s at 100 Hz
+            sport.damp(stamp(begin + tick * 0.01), DAMP)
+            rig.spin(0.001)
+
+    die(10.0)
+    rig.wait("stops", lambda: len(sport.heard) >= 5)
+    rig.spin(0.2)
+    assert asked(sport) == [1003] * 5
+    sport.send(stamp(20.0), None, None)
+    die(20.1)
+    rig.wait("stops again", lambda: len(sport.heard) >= 10)
+    assert asked(sport) == [1003] * 10

@@ -126,7 +126,7 @@ def test_feet_and_motors_by_name(rig: Rig):
     def hot() -> bool:
         now = rig.probe.get_clock().now().to_msg()
         contacts = FootContacts(name=list(reversed(ROBOT.feet)), force=[40.0] * 4)
-        temperatures = MotorTemperatures(name=list(reversed(ROBOT.joint_names)), temperature=[30.0] * 11 + [99.0])
+        temperatures = MotorTemperatures(name=list(reversed(ROBOT.joint_names)), temperature=[30.0] * 11 + [109.0])
         contacts.header.stamp = temperatures.header.stamp = now
         feet.publish(contacts)
         motors.publish(temperatures)

@@ -46,7 +46,9 @@ def state(position: np.ndarray, names: list[str]) -> JointState:
 def test_forward_command_waits_for_every_joint_and_keeps_its_order(rig: Rig, tmp_path: Path):
     order = list(reversed(GO2.joint_names))
     path = tmp_path / "mine.yaml"
-    path.write_text(f"extends: go2\nname: mine\noutput: {{kind: forward_command, joints: {order}}}\n")
+    path.write_text(
+        f"extends: go2\nname: mine\noutput: {{kind: forward_command, joints: {order}, check_order: false}}\n"
+    )
     output = make_output(rig.probe, load_robot(path))
     heard = rig.listen(Float64MultiArray, "forward_position_controller/commands", qos.STATE)
     states = rig.probe.create_publisher(JointState, "joint_states", qos.STATE)
@@ -149,6 +151,24 @@ def test_cmd_vel_keeps_its_rate_and_stops_at_once(rig: Rig, stamped: bool):
     assert len(heard) == 21  # 1 s at 20 Hz, and one stop
     assert twist(heard[3][1]).linear.x == 0.3
     assert twist(heard[3][1]).angular.z == -0.2
+
+
+@pytest.mark.dds
+def test_cmd_vel_of_a_dead_commander_stops_for_a_second_and_leaves_the_gamepad_alone(rig: Rig):
+    output = CmdVelOutput(rig.probe, CmdVelSpec())
+    heard = rig.listen(TwistStamped, "cmd_vel", qos.RECENT)
+    rig.wait("a listener", lambda: rig.probe.count_subscribers("cmd_vel"))
+    for tick in range(300):
+        output.damp(stamp(10.0 + tick * 0.01), damping_command(GO2))
+        rig.spin(0.001)
+    rig.wait("stops", lambda: len(heard) >= 16)
+    rig.spin(0.2)
+    stops = len(heard)
+    assert stops <= 20  # 1 s at 20 Hz, each up to a tick late
+    assert not any(twist(message).linear.x for _, message in heard)
+    output.send(stamp(20.0), None, None)
+    output.damp(stamp(21.0), damping_command(GO2))
+    rig.wait("a stop after the next death", lambda: len(heard) == stops + 1)
 
 
 def twist(message: TwistStamped | Twist) -> Twist:

@@ -6,16 +6,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rclpy
+from rclpy.node import Node
 
+from jepa_ros.bundle import keys
 from jepa_ros.bundle.loader import load_bundle
 from jepa_ros.errors import RobotError
 from jepa_ros.planning.pursuit import GoalPursuit, PursuitSettings
 from jepa_ros.robots import load_robot
-from jepa_ros.share import default_bundle
+from jepa_ros.share import default_bundle, share_folder
 from jepa_ros.types import Imu
 from jepa_ros_nodes import preflight_checks as checks
-from jepa_ros_nodes.preflight import parameters_of, settings_of
+from jepa_ros_nodes.parameter_files import parameters_of, refuse_to_command
+from jepa_ros_nodes.preflight import of_the_machine, settings_of
 from jepa_ros_nodes.preflight_checks import Heard, Stream
+from jepa_ros_nodes.preflight_listening import Listener
+from jepa_ros_nodes.preflight_sources import sources, stamps
 
 ROBOT = load_robot("go2_sim")
 SIT = ROBOT.stance("sit")
@@ -45,7 +51,8 @@ def test_a_good_robot_passes():
         checks.clock(found),
         checks.actions(ROBOT, bundle, ["vx", "vy", "wz"]),
         checks.feet(ROBOT, None),
-        checks.sources({"imu": 1}, []),
+        sources({"imu": 1}, []),
+        stamps(found),
     ):
         assert check.passed, check
 
@@ -126,8 +133,30 @@ def test_a_bundle_that_plans_something_else():
 
 
 def test_two_drivers_or_somebody_who_commands_already():
-    assert "imu has 2 publishers" in checks.sources({"imu": 2}, []).found
-    assert "teleop on cmd_vel already commands" in checks.sources({"imu": 1}, ["teleop on cmd_vel"]).found
+    assert "imu has 2 publishers" in sources({"imu": 2}, []).found
+    assert "teleop on cmd_vel already commands" in sources({"imu": 1}, [("teleop", "cmd_vel")]).found
+
+
+def test_the_robots_own_drivers_may_ask_it_for_things_but_command_no_joints():
+    bridge = [("go2_bridge", "api/sport/request")]
+    assert sources({}, bridge, {"go2_bridge"}).passed
+    assert not sources({}, bridge, set()).passed
+    assert not sources({}, [("go2_bridge", "joint_commands")], {"go2_bridge"}).passed
+
+
+def test_the_firmwares_writers_are_a_warning_and_on_joint_commands_a_refusal():
+    bare = "_CREATED_BY_BARE_DDS_APP_"
+    check = sources({}, [(bare, "lowcmd"), (bare, "lowcmd")])
+    assert check.passed
+    assert "warning: writers without a node, 2 on lowcmd" in check.found
+    assert not sources({}, [(bare, "joint_commands")]).passed
+
+
+def test_messages_that_do_not_say_when_they_were_made():
+    images = Stream("images", [0.0, 0.1, 0.2])
+    check = stamps(heard(images=images))
+    assert check.passed
+    assert check.found.startswith("warning: images: header.stamp is empty")
 
 
 def test_feet_that_are_not_felt():
@@ -152,3 +181,39 @@ def test_what_a_parameter_file_says_for_a_node(tmp_path: Path):
     path.write_text("- 1\n")
     with pytest.raises(RobotError, match=r"parameter file .*params\.yaml"):
         parameters_of("world_model", path)
+
+
+@pytest.mark.parametrize("setting", ["auto_stand: true", "auto_walk: true", "lock_step: true", "dry_run: false"])
+@pytest.mark.parametrize("block", ["/**/joint_command", "joint_command", "/**", "/dog/joint_command", "/dog/*"])
+def test_a_parameter_file_does_not_stand_a_robot_up(tmp_path: Path, block: str, setting: str):
+    path = tmp_path / "params.yaml"
+    path.write_text(
+        f"/**/world_model:\n  ros__parameters: {{threads: 2}}\n{block}:\n  ros__parameters: {{{setting}}}\n"
+    )
+    with pytest.raises(RobotError, match=rf"params\.yaml: .*{setting.partition(':')[0]}"):
+        refuse_to_command(path)
+    path.write_text(f"dog:\n  joint_command:\n    ros__parameters: {{{setting}}}\n")
+    with pytest.raises(RobotError, match="/dog/joint_command"):
+        refuse_to_command(path)
+
+
+def test_a_parameter_file_may_say_that_nothing_stands_up_by_itself(tmp_path: Path):
+    path = tmp_path / "params.yaml"
+    path.write_text("/**/joint_command:\n  ros__parameters: {auto_stand: false, control_rate: 250.0}\n")
+    refuse_to_command(path)
+    refuse_to_command(share_folder() / "config" / "go2.yaml")
+    with pytest.raises(RobotError, match="auto_stand"):
+        refuse_to_command(share_folder() / "config" / "sim.yaml")
+
+
+@pytest.mark.dds
+def test_keys_of_the_command_line_are_asked_for(tiny_bundle: Path, tmp_path: Path):
+    keys.make_keys(tmp_path / "owner")
+    rclpy.init()
+    try:
+        listener = Listener(Node("preflight"), ROBOT)
+        (check,) = of_the_machine(str(tiny_bundle), ROBOT, None, [f"{tmp_path}/owner.pub"], listener)
+    finally:
+        rclpy.shutdown()
+    assert not check.passed
+    assert "is not signed" in check.found

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from jepa_ros_msgs.msg import JointCommand, SafetyStatus
 from nav_msgs.msg import Odometry
+from rclpy.validate_topic_name import validate_topic_name
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 
@@ -20,6 +21,7 @@ from jepa_ros.robots import load_robot
 from jepa_ros.robots.description import frames, poses, urdf_text
 from jepa_ros_nodes import qos
 from jepa_ros_nodes.launching import RunningLaunch
+from jepa_ros_nodes.robot_launch import camera, shadows
 
 from .conftest import Rig
 
@@ -29,6 +31,29 @@ pytestmark = pytest.mark.dds
 def ask(what: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "jepa_ros_nodes.ask", what, "--wait", "10"]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize(("topic", "shadow"), [("/cmd_vel", "shadow/cmd_vel"), ("base/cmd_vel", "shadow/base/cmd_vel")])
+def test_an_absolute_topic_has_a_shadow_that_rcl_takes(tmp_path: Path, topic: str, shadow: str):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"extends: go2\nname: mine\noutput: {{kind: cmd_vel, topic: {topic}}}\n")
+    moved = dict(shadows(load_robot(path)))
+    assert moved[topic] == shadow
+    for name in moved.values():
+        validate_topic_name(name)
+
+
+@pytest.mark.parametrize(
+    ("topic", "info"),
+    [
+        ("/front/image_raw", "/front/camera_info"),
+        ("front/image_raw", "front/camera_info"),
+        ("/image", "/camera_info"),
+        ("image", "camera_info"),
+    ],
+)
+def test_camera_info_is_the_images_neighbour(topic: str, info: str):
+    assert camera(load_robot("go2"), topic) == [("camera/image_raw", topic), ("camera/camera_info", info)]
 
 
 @pytest.mark.parametrize("dry_run", [True, False], ids=["dry run", "live"])

@@ -205,7 +205,7 @@ def test_a_simulation_has_no_socket_but_on_loopback(simulation):
         assert time.monotonic() < until, log.read_text()
         time.sleep(0.2)
     nodes = [int(found) for found in re.findall(r"process started with pid \[(\d+)\]", log.read_text())]
-    assert len(nodes) == 4
+    assert len(nodes) == 5
     found = set.union(*map(addresses, nodes))
     assert "127.0.0.1" in found, "tools in other terminals must find the nodes"
     assert found <= {"127.0.0.1", "239.255.0.1"}

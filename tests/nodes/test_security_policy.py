@@ -11,6 +11,7 @@ import pytest
 
 from jepa_ros.robots import load_robot
 from jepa_ros.robots.outputs import SPECS
+from jepa_ros_nodes.robot_launch import shadows
 
 from .conftest import Rig
 from .graph_rights import Rights, allowed, used
@@ -71,8 +72,11 @@ def policy() -> dict[str, Rights]:
     return {node: {(verb, name.lstrip("/")) for verb, name in rights} for node, rights in allowed(POLICY).items()}
 
 
+FOREIGN = {"robot_state_publisher"}  # ROS's own, which is not installed where this is tested
+
+
 @pytest.mark.dds
-@pytest.mark.parametrize("node", sorted(allowed(POLICY)))
+@pytest.mark.parametrize("node", sorted(set(allowed(POLICY)) - FOREIGN))
 def test_a_node_makes_what_it_may_and_nothing_else(rig, tmp_path, policy, node):
     """All its variants run at once, in a namespace each."""
     lines = variants(node, tmp_path)
@@ -81,7 +85,8 @@ def test_a_node_makes_what_it_may_and_nothing_else(rig, tmp_path, policy, node):
         start(rig, tmp_path, line, space)
     if node == "reach":  # it listens once somebody takes its goal
         start(rig, tmp_path, variants("world_model", tmp_path)[0], spaces[0], "beside")
-    needed = policy[node] - RARE.get(node, set()) - {("subscribe", "clock")}
+    shadowed = {right for right in policy[node] if right[1].startswith("shadow/")}  # a test of their own, below
+    needed = policy[node] - RARE.get(node, set()) - {("subscribe", "clock")} - shadowed
     rig.until(lambda: made(rig, node, spaces) >= needed, 120.0)
     rig.spin(2.0)  # for what comes last
     found = made(rig, node, spaces)
@@ -108,7 +113,31 @@ def test_every_node_has_an_enclave(policy):
     """But the player's: a replay stays on one machine, in a namespace of its own."""
     scripts = re.findall(r'"(\w+) = jepa_ros_nodes[\w.]*:main"', (ROOT / "setup.py").read_text())
     assert set(scripts) - {"player"} <= set(policy), "config/sros2/policy.xml lacks a node"
-    assert set(policy) <= {*scripts, "ask", "reach"}
+    assert set(policy) <= {*scripts, "ask", "reach", *FOREIGN}
+
+
+# Not run by robot.launch.py, which makes the shadows, or without its remappings.
+UNSHADOWED = {"sim_dog", "preflight", "reach", "ask", "robot_description", "robot_state_publisher"}
+
+
+def test_a_dry_run_s_shadows_are_allowed_to_whom_the_topics_are(policy):
+    """Every output's remappings, as the launch gives them to its nodes: what is started is a dry run by default."""
+    shadow: dict[str, str] = {}
+    for kind in SPECS:
+        shadow |= shadows(load_robot(ROBOTS.get(kind, "go2_sim")).with_output(kind))
+    for node in set(policy) - UNSHADOWED:
+        whole = {(verb, name) for verb, name in policy[node] if not name.startswith("shadow/")}
+        wanted = {(verb, shadow[name]) for verb, name in whole if name in shadow and verb in ("publish", "subscribe")}
+        assert {right for right in policy[node] if right[1].startswith("shadow/")} == wanted, node
+    assert ("publish", "shadow/lowcmd") in policy["command_watchdog"]
+    assert ("publish", "shadow/api/motion_switcher/request") in policy["go2_bridge"]
+
+
+def test_ros_s_own_description_may_what_ours_may(policy):
+    assert policy["robot_state_publisher"] == {
+        (verb, name.replace("robot_description/", "robot_state_publisher/"))
+        for verb, name in policy["robot_description"]
+    }
 
 
 def test_nobody_may_more_than_a_name_says(policy):

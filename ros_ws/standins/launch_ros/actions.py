@@ -76,20 +76,26 @@ class Node(ExecuteProcess):
         if space:
             ros += ["-r", f"__ns:=/{space.strip('/')}"]
         for parameters in self.parameters:
-            ros += ["--params-file", self._file(parameters, context)]
+            ros += ["--params-file", self._file(parameters, context, space)]
         for before, after in self.remappings:
             ros += ["-r", f"{context.perform(before)}:={context.perform(after)}"]
         return [*found, "--ros-args", *ros] if ros else found
 
-    def _file(self, parameters: Any, context: Context) -> str:
-        """A parameter file's path; a dictionary is written to one, for whatever name the node has."""
+    def _file(self, parameters: Any, context: Context, space: str) -> str:
+        """A parameter file's path; a dictionary is written to one, for the node's full name.
+
+        Under `/**` it would lose to a block with more of the node's name in a file before it. A node whose name the
+        executable chooses has no other.
+        """
         if isinstance(parameters, ParameterFile):
             return context.perform(parameters.param_file)
         if not isinstance(parameters, dict):
             return context.perform(parameters)
         values = {context.perform(name): _value(value, context) for name, value in parameters.items()}
+        name = "**" if self.node_name is None else context.perform(self.node_name)
+        full = "/**" if name == "**" else joined(f"/{space.strip('/')}".rstrip("/"), name)
         with tempfile.NamedTemporaryFile("w", prefix="launch_params_", suffix=".yaml", delete=False) as file:
-            yaml.safe_dump({"/**": {"ros__parameters": values}}, file)
+            yaml.safe_dump({full: {"ros__parameters": values}}, file)
         atexit.register(Path(file.name).unlink, missing_ok=True)
         return file.name
 

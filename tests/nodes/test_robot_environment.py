@@ -1,4 +1,4 @@
-"""An operator's terminal is where the robot's launch is: by the robot's file, and by no variable that one has to know."""
+"""An operator's terminal is where the robot's launch is: by the robot's file, not by variables one has to know."""
 
 from __future__ import annotations
 

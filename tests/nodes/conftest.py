@@ -95,6 +95,11 @@ class Rig:
             pytest.fail(f"waited {seconds} s for {what}\n{logs}")
         return found
 
+    def ready(self, client: Any, what: str) -> None:
+        """Wait for a service, and then until it has heard of this client too: before that its answer is lost."""
+        self.wait(what, client.service_is_ready)
+        self.spin(0.3)
+
     def result(self, future: Any, what: str, seconds: float = 30.0) -> Any:
         """The result of a service or action call."""
         self.wait(what, future.done, seconds)

@@ -124,7 +124,7 @@ def test_joint_states_that_lack_a_joint(rig: Rig) -> None:
     rig.probe.create_timer(0.02, publish)
     rig.start("joint_command", auto_stand=True, auto_walk=True)
     stand = rig.probe.create_client(Trigger, "joint_command/stand")
-    rig.wait("~/stand", stand.service_is_ready)
+    rig.ready(stand, "~/stand")
     rig.spin(1.0)
     answer = rig.result(stand.call_async(Trigger.Request()), "an answer")
     assert not answer.success

@@ -75,7 +75,7 @@ def test_a_standing_robot_is_heard_by_name_and_its_motors_are_freed_only_lying(r
     assert 0.0 <= ages[100] < 0.05
     assert [row[1].data for row in ready] == [False]
 
-    rig.wait("the service", release.service_is_ready)
+    rig.ready(release, "the service")
     answer = rig.result(release.call_async(Trigger.Request()), "the release", 40.0)
     assert answer.success, answer.message
     rig.wait("free motors", lambda: ready[-1][1].data)

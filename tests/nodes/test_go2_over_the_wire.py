@@ -39,7 +39,7 @@ def caller(rig):
 
     def call(service):
         client = rig.probe.create_client(Trigger, service)
-        rig.wait(service, client.service_is_ready)
+        rig.ready(client, service)
         return rig.result(client.call_async(Trigger.Request()), service, 40.0)
 
     return call

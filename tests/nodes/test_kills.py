@@ -97,7 +97,7 @@ def ask(rig: Rig, request: str, unless: Callable[[], bool] = lambda: False) -> b
     asked for 15 s, or until `unless()`.
     """
     service = rig.probe.create_client(Trigger, f"joint_command/{request}")
-    rig.wait(request, service.service_is_ready)
+    rig.ready(service, request)
     until = time.monotonic() + 15.0
     while not (answer := rig.result(service.call_async(Trigger.Request()), request)).success and not unless():
         assert time.monotonic() < until, answer.message

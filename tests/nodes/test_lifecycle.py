@@ -26,7 +26,7 @@ DEACTIVATE, CLEANUP = Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CL
 
 def change(rig: Rig, node: str, transition: int) -> bool:
     client = rig.probe.create_client(ChangeState, f"{node}/change_state")
-    rig.wait("change_state", client.service_is_ready)
+    rig.ready(client, "change_state")
     request = ChangeState.Request(transition=Transition(id=transition))
     done = rig.result(client.call_async(request), f"transition {transition}")
     rig.probe.destroy_client(client)
@@ -35,7 +35,7 @@ def change(rig: Rig, node: str, transition: int) -> bool:
 
 def ask(rig: Rig, what: str) -> Trigger.Response:
     client = rig.probe.create_client(Trigger, f"joint_command/{what}")
-    rig.wait(what, client.service_is_ready)
+    rig.ready(client, what)
     return rig.result(client.call_async(Trigger.Request()), what)
 
 
@@ -99,7 +99,7 @@ def test_a_goal_ends_when_the_operator_stops_the_walk_and_damp_is_heard_during_d
     statuses = rig.heard["safety_status"]
     rig.wait("the dog to stand", lambda: statuses[-1][1].state == "stand")
     client = rig.probe.create_client(ChangeState, "joint_command/change_state")
-    rig.wait("change_state", client.service_is_ready)
+    rig.ready(client, "change_state")
     begin = time.monotonic()
     down = client.call_async(ChangeState.Request(transition=Transition(id=DEACTIVATE)))
     rig.wait("the dog to sit down", lambda: statuses[-1][1].state == "sit_down")

@@ -68,7 +68,7 @@ class Controller:
 
 def ask(rig: Rig, what: str) -> Trigger.Response:
     client = rig.probe.create_client(Trigger, f"joint_command/{what}")
-    rig.wait(f"the service {what}", client.service_is_ready)
+    rig.ready(client, f"the service {what}")
     return rig.result(client.call_async(Trigger.Request()), what)
 
 

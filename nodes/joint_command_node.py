@@ -242,8 +242,9 @@ class JointCommandNode(ManagedNode):
         done = self._controller.tick(now, clock)
         if self._refusal is None:
             self._auto.update(now, done.decision)
-        if not self._lock_step and time.monotonic() - now > _LATE_S:
-            return  # held up since it looked: what it decided is of the past, and the next tick judges the gap
+        held_up = not self._lock_step and time.monotonic() - now > _LATE_S
+        if held_up and done.decision.state != State.DAMP.value:  # damping is never too late
+            return  # what it decided is of the past, and the next tick judges the gap
         self._sender.send(to_stamp(self._ros_now()), done, self._safety.damped_for)
         self._sent_at = self._now()
         self._report(now, done.decision)

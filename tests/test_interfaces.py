@@ -37,8 +37,8 @@ def build():
 def test_a_message_has_the_hash_of_the_published_one(name):
     package, _, message = name.split("/")
     path = Path(sys.prefix) / "share" / package / "msg" / f"{message}.json"
-    if not path.is_file():
-        pytest.skip(f"{package} is not built here: run `make setup`")
+    if (Path(sys.prefix) / ".ros_setup").exists() and not path.is_file():
+        pytest.skip(f"{package} is the underlay's or colcon's, not this environment's")
     hashes = {entry["type_name"]: entry["hash_string"] for entry in json.loads(path.read_text())["type_hashes"]}
     assert hashes[name] == f"RIHS01_{PUBLISHED[name]}"
 

@@ -105,9 +105,18 @@ def test_ticks_that_are_all_held_up_do_not_end_in_old_targets(node: JointCommand
         return decide(now, clock)
 
     node._controller.tick = held_up
+    sent: list[str] = []
+    send = node._sender.send
+
+    def noted(at, done, damped_for):
+        sent.append(done.decision.state)
+        send(at, done, damped_for)
+
+    node._sender.send = noted
     states = [tick(node) for _ in range(5)]
     assert states[0] == "stand_up"
     assert states[-1] == "damp"
+    assert set(sent) == {"damp"}, "what is late is not sent, unless it is damping"
     assert node._safety.counts["loop_stalled"] == 1
     assert "nothing was sent" in node._safety.events[-1].detail
 

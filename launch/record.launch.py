@@ -11,7 +11,7 @@ from launch.substitutions import EqualsSubstitution, LaunchConfiguration, NotEqu
 from launch_ros.actions import Node, PushRosNamespace
 from launch_ros.parameter_descriptions import ParameterValue
 
-from jepa_ros_nodes.launch_actions import enclave, security
+from jepa_ros_nodes.launch_actions import LOG_LEVEL, common, security
 from launch import LaunchDescription
 
 ARGUMENTS = [
@@ -29,18 +29,16 @@ ARGUMENTS = [
         default_value="",
         description="what to record, as '[topic:package/msg/Type, …]'; empty: what training and replay need",
     ),
-    DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn or error"),
+    LOG_LEVEL,
 ]
 
 
 def recorder(condition, **parameters):
     use_sim_time = ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
     return Node(
-        package="jepa_ros",
+        **common("recorder"),
         executable="recorder",
         name="recorder",
-        output="screen",
-        ros_arguments=["--log-level", LaunchConfiguration("log_level"), *enclave("recorder")],
         parameters=[{"output": LaunchConfiguration("output"), "use_sim_time": use_sim_time, **parameters}],
         condition=IfCondition(condition),
     )

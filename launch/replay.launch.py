@@ -9,36 +9,34 @@ rate:=0 plays in lock-step, so that two replays plan alike bit for bit. With bag
 here: start `ros2 bag play --clock` yourself, where no robot listens.
 """
 
-from typing import Any
-
 from launch.actions import DeclareLaunchArgument, GroupAction, RegisterEventHandler, Shutdown
 from launch.conditions import IfCondition
 from launch.event_handlers import OnProcessExit
-from launch.substitutions import EqualsSubstitution, LaunchConfiguration, NotEqualsSubstitution, PathJoinSubstitution
+from launch.substitutions import EqualsSubstitution, LaunchConfiguration, NotEqualsSubstitution
 from launch_ros.actions import LifecycleNode, Node, PushRosNamespace
 from launch_ros.parameter_descriptions import ParameterValue
-from launch_ros.substitutions import FindPackageShare
 
-from jepa_ros_nodes.launch_actions import DISCOVERY, enclave, security
+from jepa_ros_nodes.launch_actions import (
+    DISCOVERY,
+    LOG_LEVEL,
+    MODEL,
+    argument,
+    common,
+    params_file_argument,
+    robot_argument,
+    security,
+    trusted_keys,
+)
 from launch import LaunchDescription
 
-SHARE = FindPackageShare("jepa_ros")
-
 ARGUMENTS = [
+    *MODEL,
+    robot_argument("go2"),
+    params_file_argument("sim.yaml"),
+    LOG_LEVEL,
     DeclareLaunchArgument(
         "bag", description="rosbag2 folder, or an .mcap, .db3 or ROS 1 .bag file; empty plays nothing"
     ),
-    DeclareLaunchArgument(
-        "bundle",
-        default_value=PathJoinSubstitution([SHARE, "bundles", "default"]),
-        description="folder of the world model's bundle",
-    ),
-    DeclareLaunchArgument(
-        "trusted_keys",
-        default_value="",
-        description="public key files, commas between, one of which must have signed the bundle; empty: as params_file",
-    ),
-    DeclareLaunchArgument("robot", default_value="go2", description="name of a shipped robot, or path of a robot YAML"),
     DeclareLaunchArgument("rate", default_value="1.0", description="bag seconds a second; 0 plays in lock-step"),
     DeclareLaunchArgument(
         "goal",
@@ -52,41 +50,13 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "namespace", default_value="replay", description="namespace of every node; empty is for `ros2 bag play` only"
     ),
-    DeclareLaunchArgument(
-        "params_file",
-        default_value=PathJoinSubstitution([SHARE, "config", "sim.yaml"]),
-        description="parameters of the nodes",
-    ),
-    DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn or error"),
 ]
 SHADOWS = [(name, f"shadow/{name}") for name in ("joint_commands", "applied_action", "safety_status")]
-
-
-def text(argument: str) -> ParameterValue:
-    """An argument that is text whatever it looks like: an empty one would be taken for null otherwise."""
-    return ParameterValue(LaunchConfiguration(argument), value_type=str)
-
-
-def trusted_keys() -> list[tuple[list[dict[str, ParameterValue]], IfCondition]]:
-    """Parameters of world_model, and when they are the ones: with keys in the argument, and without."""
-    argument = LaunchConfiguration("trusted_keys")
-    given = {"trusted_keys": ParameterValue(["[", argument, "]"])}  # a list, as YAML reads it
-    return [
-        ([], IfCondition(EqualsSubstitution(argument, ""))),
-        ([given], IfCondition(NotEqualsSubstitution(argument, ""))),
-    ]
 
 
 def generate_launch_description() -> LaunchDescription:
     params_file = LaunchConfiguration("params_file")
     lock_step = ParameterValue(EqualsSubstitution(LaunchConfiguration("rate"), "0"), value_type=bool)
-
-    def common(name: str) -> dict[str, Any]:
-        return {
-            "package": "jepa_ros",
-            "output": "screen",
-            "ros_arguments": ["--log-level", LaunchConfiguration("log_level"), *enclave(name)],
-        }
 
     clocked = {"use_sim_time": True}
     joint_command = LifecycleNode(
@@ -95,17 +65,20 @@ def generate_launch_description() -> LaunchDescription:
         **common("joint_command"),
         namespace="",
         # Whatever the robot's file says, nobody listens but the player: what the robot was sent is not rebuilt.
-        parameters=[params_file, {"robot": text("robot"), "output": "joint_targets", "lock_step": lock_step}, clocked],
+        parameters=[
+            params_file,
+            {"robot": argument("robot"), "output": "joint_targets", "lock_step": lock_step},
+            clocked,
+        ],
         remappings=SHADOWS,
     )
-    # Two of which one runs: without keys here, those that the parameter file names must not be undone.
     world_models = [
         LifecycleNode(
             executable="world_model",
             name="world_model",
             **common("world_model"),
             namespace="",
-            parameters=[params_file, {"bundle": text("bundle"), "lock_step": lock_step}, clocked, *keys],
+            parameters=[params_file, {"bundle": argument("bundle"), "lock_step": lock_step}, clocked, *keys],
             # What the robot really did stands in the bag; the shadow's safety must not end the bag's goals.
             remappings=[("safety_status", "shadow/safety_of_nobody")],
             condition=condition,
@@ -118,12 +91,13 @@ def generate_launch_description() -> LaunchDescription:
         **common("player"),
         parameters=[
             {
-                "bag": text("bag"),
-                "bundle": text("bundle"),
-                "robot": text("robot"),
-                "goal": text("goal"),
-                "out": text("out"),
-                "remaps": text("remaps"),
+                "bag": argument("bag"),
+                "bundle": argument("bundle"),
+                "robot": argument("robot"),
+                "goal": argument("goal"),
+                "out": argument("out"),
+                "remaps": argument("remaps"),
+                "trusted_keys": ParameterValue(["['", LaunchConfiguration("trusted_keys"), "']"]),
                 "rate": ParameterValue(LaunchConfiguration("rate"), value_type=float),
             }
         ],

@@ -10,14 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from launch.actions import DeclareLaunchArgument, GroupAction, LogInfo, OpaqueFunction
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node, PushRosNamespace
-from launch_ros.parameter_descriptions import ParameterValue
-from launch_ros.substitutions import FindPackageShare
 
 from jepa_ros.errors import RobotError
 from jepa_ros.robots import RobotModel, load_robot
-from jepa_ros_nodes.launch_actions import enclave, security
+from jepa_ros_nodes.launch_actions import (
+    LOG_LEVEL,
+    MODEL,
+    RECORD,
+    common,
+    params_file_argument,
+    robot_argument,
+    security,
+    text,
+)
 from jepa_ros_nodes.parameter_files import refuse_to_command
 from jepa_ros_nodes.robot_environment import ask_command
 from jepa_ros_nodes.robot_launch import (
@@ -31,20 +38,12 @@ from jepa_ros_nodes.robot_launch import (
 )
 from launch import LaunchDescription
 
-SHARE = FindPackageShare("jepa_ros")
-
 ARGUMENTS = [
-    DeclareLaunchArgument("robot", default_value="go2", description="name of a shipped robot, or path of a robot YAML"),
-    DeclareLaunchArgument(
-        "bundle",
-        default_value=PathJoinSubstitution([SHARE, "bundles", "default"]),
-        description="folder of the world model's bundle",
-    ),
-    DeclareLaunchArgument(
-        "trusted_keys",
-        default_value="",
-        description="public key files, commas between, one of which must have signed the bundle; empty: as params_file",
-    ),
+    *MODEL,
+    robot_argument("go2"),
+    params_file_argument("go2.yaml"),
+    RECORD,
+    LOG_LEVEL,
     DeclareLaunchArgument(
         "dry_run",
         default_value="true",
@@ -59,31 +58,14 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "camera_topic", default_value="", description="images of another camera; its camera_info lies beside them"
     ),
-    DeclareLaunchArgument("record", default_value="", description="folder of an MCAP recording; empty records nothing"),
     DeclareLaunchArgument("namespace", default_value="", description="namespace of every node"),
-    DeclareLaunchArgument(
-        "params_file",
-        default_value=PathJoinSubstitution([SHARE, "config", "go2.yaml"]),
-        description="parameters of the nodes",
-    ),
     DeclareLaunchArgument("rmw", default_value="", description="another RMW than the robot file's"),
-    DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn or error"),
 ]
 NODES = ("preflight", "joint_command", "command_watchdog", "world_model", "recorder", "robot_description")
 
 
 def setting(context: Any, name: str) -> str:
     return str(LaunchConfiguration(name).perform(context))
-
-
-def text(value: str) -> ParameterValue:
-    """A parameter that is text whatever it looks like: a number, or nothing, would be taken for another type."""
-    return ParameterValue(value, value_type=str)
-
-
-def common(name: str) -> dict[str, Any]:
-    log_level = ["--log-level", LaunchConfiguration("log_level")]
-    return {"package": "jepa_ros", "output": "screen", "ros_arguments": [*log_level, *enclave(name)]}
 
 
 def drivers(context: Any, robot: RobotModel, remappings: list[tuple[str, str]]) -> list[tuple[Any, str]]:

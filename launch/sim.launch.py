@@ -7,39 +7,34 @@ from typing import Any
 
 from launch.actions import DeclareLaunchArgument, GroupAction, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
-from launch.substitutions import EqualsSubstitution, LaunchConfiguration, NotEqualsSubstitution, PathJoinSubstitution
+from launch.substitutions import EqualsSubstitution, LaunchConfiguration, NotEqualsSubstitution
 from launch_ros.actions import LifecycleNode, Node, PushRosNamespace
 from launch_ros.parameter_descriptions import ParameterValue
-from launch_ros.substitutions import FindPackageShare
 
 from jepa_ros.robots import load_robot
-from jepa_ros_nodes.launch_actions import DISCOVERY, enclave, security
+from jepa_ros_nodes.launch_actions import (
+    DISCOVERY,
+    LOG_LEVEL,
+    MODEL,
+    RECORD,
+    argument,
+    common,
+    params_file_argument,
+    robot_argument,
+    security,
+    trusted_keys,
+)
 from jepa_ros_nodes.robot_launch import description, ends_if_refused, ends_with
 from launch import LaunchDescription
 
-SHARE = FindPackageShare("jepa_ros")
-
 ARGUMENTS = [
-    DeclareLaunchArgument(
-        "bundle",
-        default_value=PathJoinSubstitution([SHARE, "bundles", "default"]),
-        description="folder of the world model's bundle",
-    ),
-    DeclareLaunchArgument(
-        "trusted_keys",
-        default_value="",
-        description="public key files, commas between, one of which must have signed the bundle; empty: as params_file",
-    ),
-    DeclareLaunchArgument(
-        "robot", default_value="go2_sim", description="name of a shipped robot, or path of a robot YAML"
-    ),
+    *MODEL,
+    robot_argument("go2_sim"),
+    params_file_argument("sim.yaml"),
+    RECORD,
+    LOG_LEVEL,
     DeclareLaunchArgument("room", default_value="0", description="room of the simulator (its seed)"),
     DeclareLaunchArgument("namespace", default_value="", description="namespace of every node"),
-    DeclareLaunchArgument(
-        "params_file",
-        default_value=PathJoinSubstitution([SHARE, "config", "sim.yaml"]),
-        description="parameters of the nodes",
-    ),
     DeclareLaunchArgument(
         "use_sim_time", default_value="false", description="take time from /clock; true when real_time_factor is not 1"
     ),
@@ -48,24 +43,7 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "headless", default_value="true", description="render off screen with EGL; false uses the screen's OpenGL"
     ),
-    DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn or error"),
-    DeclareLaunchArgument("record", default_value="", description="folder of an MCAP recording; empty records nothing"),
 ]
-
-
-def text(argument: str) -> ParameterValue:
-    """An argument that is text whatever it looks like: a number, or nothing, would be taken for another type."""
-    return ParameterValue(LaunchConfiguration(argument), value_type=str)
-
-
-def trusted_keys() -> list[tuple[list[dict[str, ParameterValue]], IfCondition]]:
-    """Parameters of world_model, and when they are the ones: with keys in the argument, and without."""
-    argument = LaunchConfiguration("trusted_keys")
-    given = {"trusted_keys": ParameterValue(["[", argument, "]"])}  # a list, as YAML reads it
-    return [
-        ([], IfCondition(EqualsSubstitution(argument, ""))),
-        ([given], IfCondition(NotEqualsSubstitution(argument, ""))),
-    ]
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -73,15 +51,8 @@ def generate_launch_description() -> LaunchDescription:
     use_sim_time = ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
     autostart = ParameterValue(LaunchConfiguration("autostart"), value_type=bool)
 
-    def common(name: str) -> dict[str, Any]:
-        return {
-            "package": "jepa_ros",
-            "output": "screen",
-            "ros_arguments": ["--log-level", LaunchConfiguration("log_level"), *enclave(name)],
-        }
-
     # Whatever the robot's file says, the simulator takes joint targets.
-    robot = {"robot": text("robot"), "output": "joint_targets", "use_sim_time": use_sim_time}
+    robot = {"robot": argument("robot"), "output": "joint_targets", "use_sim_time": use_sim_time}
     sim = Node(
         executable="sim_dog",
         name="sim_dog",
@@ -107,7 +78,6 @@ def generate_launch_description() -> LaunchDescription:
         parameters=[params_file, robot],
         **common("command_watchdog"),
     )
-    # Two of which one runs: without keys here, those that the parameter file names must not be undone.
     world_models = [
         LifecycleNode(
             executable="world_model",
@@ -116,7 +86,7 @@ def generate_launch_description() -> LaunchDescription:
             namespace="",
             parameters=[
                 params_file,
-                {"bundle": text("bundle"), "use_sim_time": use_sim_time, "autostart": autostart},
+                {"bundle": argument("bundle"), "use_sim_time": use_sim_time, "autostart": autostart},
                 *keys,
             ],
             condition=condition,
@@ -127,7 +97,7 @@ def generate_launch_description() -> LaunchDescription:
         executable="recorder",
         name="recorder",
         **common("recorder"),
-        parameters=[{"output": text("record"), "use_sim_time": use_sim_time}],
+        parameters=[{"output": argument("record"), "use_sim_time": use_sim_time}],
         condition=IfCondition(NotEqualsSubstitution(LaunchConfiguration("record"), "")),
     )
     headless = SetEnvironmentVariable(

@@ -126,6 +126,7 @@ class JointCommandNode(ManagedNode):
         self._body.give_to(self._controller)
         self._auto = AutoStart(self._safety, self._auto_stand, self._auto_walk)
         self._reported = 0
+        self._told_state = State.PASSIVE.value
 
     def activate(self) -> None:
         """Begin the control loop, from scratch: nothing is sent before somebody asks to stand. Damp stays latched."""
@@ -267,6 +268,9 @@ class JointCommandNode(ManagedNode):
         total = self._safety.total
         for event in self._safety.events[self._reported - total :] if total > self._reported else ():
             self.get_logger().warning(f"{event.reason}: {event.detail}")
+        if decision.state != self._told_state:
+            self.get_logger().info(f"{self._told_state} → {decision.state}")
+            self._told_state = decision.state
         period = max(round(self._rate / 10.0), 1)
         stamp = to_stamp(self._ros_now())
         if ticker.ticks % period == 0:

@@ -1,7 +1,7 @@
-"""What the launch files of this package have in common: how far discovery reaches, and SROS 2.
+"""What the launch files of this package have in common: arguments, how far discovery reaches, and SROS 2.
 
-    LaunchDescription([*ARGUMENTS, *DISCOVERY, *security("sim_dog", "joint_command"), …])
-    Node(name="sim_dog", ros_arguments=[…, *enclave("sim_dog")], …)
+    LaunchDescription([*MODEL, *ARGUMENTS, *DISCOVERY, *security("sim_dog", "joint_command"), …])
+    Node(**common("sim_dog"), executable="sim_dog", …)
 
 Imported by launch files alone: nothing else has ROS's `launch` at hand.
 """
@@ -12,10 +12,67 @@ from typing import Any
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
-from launch.substitutions import EqualsSubstitution, LaunchConfiguration, NotEqualsSubstitution
+from launch.substitutions import EqualsSubstitution, LaunchConfiguration, NotEqualsSubstitution, PathJoinSubstitution
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
 
 from jepa_ros_nodes.launching import local_environment
 from jepa_ros_nodes.security import ENABLE, KEYSTORE, STRATEGY, check
+
+SHARE = FindPackageShare("jepa_ros")
+
+MODEL = [
+    DeclareLaunchArgument(
+        "bundle",
+        default_value=PathJoinSubstitution([SHARE, "bundles", "default"]),
+        description="folder of the world model's bundle",
+    ),
+    DeclareLaunchArgument(
+        "trusted_keys",
+        default_value="",
+        description="public key files, commas between, one of which must have signed the bundle; empty: as params_file",
+    ),
+]
+LOG_LEVEL = DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn or error")
+RECORD = DeclareLaunchArgument(
+    "record", default_value="", description="folder of an MCAP recording; empty records nothing"
+)
+
+
+def robot_argument(default: str) -> DeclareLaunchArgument:
+    """The argument `robot`."""
+    return DeclareLaunchArgument(
+        "robot", default_value=default, description="name of a shipped robot, or path of a robot YAML"
+    )
+
+
+def params_file_argument(default: str) -> DeclareLaunchArgument:
+    """The argument `params_file`; `default` is a file in config/."""
+    return DeclareLaunchArgument(
+        "params_file",
+        default_value=PathJoinSubstitution([SHARE, "config", default]),
+        description="parameters of the nodes",
+    )
+
+
+def text(value: Any) -> ParameterValue:
+    """A parameter that is text whatever it looks like: a number, or nothing, would be taken for another type."""
+    return ParameterValue(value, value_type=str)
+
+
+def argument(name: str) -> ParameterValue:
+    """A launch argument as a text parameter."""
+    return text(LaunchConfiguration(name))
+
+
+def trusted_keys() -> list[tuple[list[dict[str, ParameterValue]], IfCondition]]:
+    """Parameters of world_model, and when they are the ones: with keys in the argument, and without.
+
+    Two of which one holds: without keys there, those that the parameter file names must not be undone.
+    """
+    keys = LaunchConfiguration("trusted_keys")
+    given = {"trusted_keys": ParameterValue(["[", keys, "]"])}  # a list, as YAML reads it
+    return [([], IfCondition(EqualsSubstitution(keys, ""))), ([given], IfCondition(NotEqualsSubstitution(keys, "")))]
 
 
 def _stay_here(context: Any) -> list[Any]:
@@ -47,9 +104,14 @@ _SECURITY_ARGUMENTS = [
 ]
 
 
-def enclave(node: str) -> list[Any]:
-    """The ROS arguments that put a node into its enclave; without security it is a name and nothing else."""
-    return ["--enclave", [LaunchConfiguration("enclave"), "/", node]]
+def common(node: str) -> dict[str, Any]:
+    """What every node is started with; its enclave, where no security is asked for, is a name and nothing else."""
+    enclave = ["--enclave", [LaunchConfiguration("enclave"), "/", node]]
+    return {
+        "package": "jepa_ros",
+        "output": "screen",
+        "ros_arguments": ["--log-level", LaunchConfiguration("log_level"), *enclave],
+    }
 
 
 def security(*nodes: str) -> list[Any]:

@@ -56,11 +56,10 @@ class PlayerNode(Node):
         if not path:
             raise JepaRosError("parameter bag is empty: give a bag to play")
         self._bag_path = Path(path)
-        keys = declare(
-            self, "trusted_keys", [""], "public key files, one of which must have signed the bundle; none: any bundle"
-        )
+        told = "public key files, or lists of them with commas, one of which must have signed the bundle; none: any"
+        keys = declare(self, "trusted_keys", [""], told)
         folder = declare(self, "bundle", "", "folder of the bundle that world_model runs")
-        bundle = open_trusted(folder, [key for key in keys if key])
+        bundle = open_trusted(folder, [key for entry in keys for key in entry.split(",") if key])
         self._rate = declare(self, "rate", 1.0, "bag seconds a second; 0 plays in lock-step", low=0.0, high=100.0)
         goal = declare(
             self, "goal", "", "name in the bundle, image, BAG@12.5s; empty: the bag's own, else its last frame"

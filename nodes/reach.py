@@ -37,13 +37,13 @@ _IMAGES = (".png", ".jpg", ".jpeg", ".bmp")
 
 
 def goal_message(goal: str, time_limit: float, tolerance: float) -> ReachGoal.Goal:
-    """A goal by name, or by image where `goal` is the path of one.
+    """A goal by name, or by image where `goal` is the path of one: by its ending, or a slash in it.
 
     Raises:
         ImageError: the file is missing or not an image.
     """
     message = ReachGoal.Goal(kind=ReachGoal.Goal.NAME, name=goal, time_limit=time_limit, tolerance=tolerance)
-    if not goal.lower().endswith(_IMAGES):
+    if not (os.sep in goal or goal.lower().endswith(_IMAGES)):
         return message
     found = cv2.imread(goal, cv2.IMREAD_COLOR) if Path(goal).is_file() else None
     if found is None:

@@ -1,7 +1,8 @@
-"""Real nodes in processes of their own, over real DDS in shared memory, in a domain that no other run uses."""
+"""Real nodes in processes of their own, over real DDS in shared memory, in a domain that no other test uses."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -17,7 +18,15 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed: run `make setup`")
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PROFILE = str(_ROOT / "config" / "fastdds_shm.xml")
-os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 99)
+_DOMAINS = itertools.count(os.getpid())
+
+
+def _take_next_domain() -> None:
+    """For this process and those that it starts: nobody hears, or counts, what an earlier test has left."""
+    os.environ["ROS_DOMAIN_ID"] = str(1 + next(_DOMAINS) % 99)
+
+
+_take_next_domain()
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "SUBNET"
 os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = _PROFILE
 
@@ -35,6 +44,7 @@ class Rig:
         self._folder = folder
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.context = rclpy.Context()
+        _take_next_domain()
         rclpy.init(context=self.context)
         self.probe = Node("probe", context=self.context)
         self._executor = SingleThreadedExecutor(context=self.context)

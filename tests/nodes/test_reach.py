@@ -36,11 +36,12 @@ def test_a_name_and_an_image(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"not an image"])
-def test_an_image_that_cannot_be_read(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "view.png"
+@pytest.mark.parametrize("name", ["view.png", "view.webp", "view"])
+def test_an_image_that_cannot_be_read(tmp_path: Path, name: str, content: bytes | None) -> None:
+    path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ImageError, match=r"view\.png: no such file, or not an image"):
+    with pytest.raises(ImageError, match=rf"{name}: no such file, or not an image"):
         goal_message(str(path), 5.0, 0.0)
 
 

@@ -51,3 +51,18 @@ def test_keys_reach_the_node_from_a_launch_file(tiny_bundle: Path, tmp_path: Pat
         while "tiny: is not signed" not in log.read_text():
             assert time.monotonic() < until, log.read_text()[-2000:]
             time.sleep(0.1)
+
+
+def test_keys_reach_the_player_too(tiny_bundle: Path, tmp_path: Path) -> None:
+    """Which reads the bundle as well, and before anything else that could fail."""
+    keys.make_keys(tmp_path / "owner")
+    arguments = {
+        "bag": str(tmp_path / "none.mcap"),
+        "bundle": str(tiny_bundle),
+        "trusted_keys": f"{tmp_path}/owner.pub,{tmp_path}/owner.pub",
+    }
+    log = tmp_path / "launch.log"
+    with RunningLaunch("replay.launch.py", arguments, log, shared_memory_environment()) as launch:
+        launch.process.wait(60)
+    (refusal,) = [line for line in log.read_text().splitlines() if "[player" in line and "is not signed" in line]
+    assert "tiny: is not signed" in refusal

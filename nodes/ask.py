@@ -1,7 +1,8 @@
 """An operator's word to the running robot, where `ros2 service call` is not at hand.
 
 `python -m jepa_ros_nodes.ask stand` (walk, stop, sit, damp, recover), or `enable`, which does all that comes before a
-goal: frees the motors where the robot's own gait has them, stands, permits walking. `--robot go2` goes where the launch
+goal: frees the motors where the robot's own gait has them, stands, permits walking. `give_back`, once it sits, lets a
+Go2's own gait have the motors again. `--robot go2` goes where the launch
 of that robot is: its middleware and domain. Exit code 0: accepted; 1: refused, or nobody there.
 """
 
@@ -17,7 +18,7 @@ from rich.console import Console
 
 from jepa_ros.errors import JepaRosError
 from jepa_ros_nodes import security
-from jepa_ros_nodes.enabling import call, enable
+from jepa_ros_nodes.enabling import SWITCH_S, call, enable
 from jepa_ros_nodes.robot_environment import enter
 
 
@@ -31,6 +32,7 @@ class Request(str, Enum):
     DAMP = "damp"
     RECOVER = "recover"
     ENABLE = "enable"
+    GIVE_BACK = "give_back"
 
 
 def main(
@@ -42,13 +44,19 @@ def main(
     rmw: Annotated[str, typer.Option(help="another RMW than the robot file's, as the launch's")] = "",
     wait: Annotated[float, typer.Option(min=0.1, help="seconds to wait for joint_command")] = 5.0,
 ) -> None:
-    """Ask joint_command to stand, walk, stop, sit, damp or recover, and print its answer; or enable, step by step."""
+    """Ask joint_command to stand, walk, stop, sit, damp or recover, and print its answer; or enable, step by step, or
+    give the motors of a sitting Go2 back to its own gait."""
     console = Console()
     try:
         enter(robot, rmw)
         security.init()
         node = Node("ask", namespace=namespace)
-        steps = enable(node, wait) if what is Request.ENABLE else [call(node, f"joint_command/{what.value}", wait)]
+        if what is Request.ENABLE:
+            steps = enable(node, wait)
+        elif what is Request.GIVE_BACK:
+            steps = iter([call(node, "go2_bridge/give_back", wait, SWITCH_S)])
+        else:
+            steps = iter([call(node, f"joint_command/{what.value}", wait)])
         for step in steps:
             console.print(f"[green]{step}[/green]", soft_wrap=True)
     except JepaRosError as error:

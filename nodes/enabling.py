@@ -21,7 +21,8 @@ from jepa_ros.safety import State
 from jepa_ros_nodes import qos
 from jepa_ros_nodes.robot_environment import where
 
-_RELEASE_S, _STAND_S = 60.0, 20.0
+SWITCH_S = 60.0  # a Go2's motors changing hands
+_STAND_S = 20.0
 _STATUS = ("safety_status", "shadow/safety_status")  # the other one in a dry run
 
 
@@ -69,7 +70,7 @@ def enable(node: Node, wait_s: float) -> Iterator[str]:
     robot, output, dry_run = _settings(node, wait_s)
     kind = load_robot(robot).with_output(output).output.kind
     if kind == "low_command" and not dry_run:
-        yield "release: " + call(node, "go2_bridge/release", wait_s, _RELEASE_S)
+        yield "release: " + call(node, "go2_bridge/release", wait_s, SWITCH_S)
     elif dry_run:
         yield "dry run: nothing reaches the robot, whose motors stay its own"
     status = _Status(node)

@@ -1,7 +1,7 @@
-"""Taking the motors over from the Go2's own gait: the motion switcher, asked in the order that keeps the dog safe.
+"""Taking the motors over from the Go2's own gait, and giving them back: the motion switcher, asked in a safe order.
 
-`release` is a coroutine without input or output of its own: it yields what is to be asked or waited for and is sent
-the answer, so that the node that has the wire decides how, and a test needs none.
+`release` and `give_back` are coroutines without input or output of their own: they yield what is to be asked or waited
+for and are sent the answer, so that the node that has the wire decides how, and a test needs none.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DAMP, STOP_MOVE, STAND_DOWN, MOVE = 1001, 1003, 1005, 1008
 _LYING_RAD = {"hip": 0.6, "thigh": 0.4, "calf": 0.25}
 _STILL_RAD_S, _STILL_S = 0.3, 0.5
 _GAP_S = 0.1  # silence for longer is no stillness
-_LIE_DOWN_S, _AFTER_RELEASE_S, _LOOK_S = 10.0, 5.0, 0.5
+_LIE_DOWN_S, _SWITCH_S, _LOOK_S = 10.0, 5.0, 0.5
 
 
 @dataclass(frozen=True)
@@ -150,11 +150,36 @@ def release(is_lying: Callable[[], bool]) -> Steps:
     else:
         raise RobotError(f"mode {mode} is kept: the dog did not lie down within {_LIE_DOWN_S:.0f} s")
     yield Pause(_LOOK_S)  # the gait's own stand-down ends a little after the joints are there
-    for _ in range(round(_AFTER_RELEASE_S / (2 * _LOOK_S))):
+    for _ in range(round(_SWITCH_S / (2 * _LOOK_S))):
         if not is_lying():
             raise RobotError(f"mode {mode} is kept: the dog does not lie still any more")
         yield Call(SWITCHER, RELEASE_MODE)
         yield Pause(2 * _LOOK_S)
         if not mode_of((yield Call(SWITCHER, CHECK_MODE))):
             return
-    raise RobotError(f"mode {mode} is kept: it was released, and still has the motors {_AFTER_RELEASE_S:.0f} s later")
+    raise RobotError(f"mode {mode} is kept: it was released, and still has the motors {_SWITCH_S:.0f} s later")
+
+
+def give_back(mode: str, is_lying: Callable[[], bool]) -> Steps:
+    """Let a gait of the robot's own have the motors again.
+
+    Args:
+        mode: its name.
+        is_lying: as of `release`; a gait that takes over a standing robot may jump.
+
+    Raises:
+        RobotError: the dog does not lie still, or the robot does not take the mode; in both cases the motors are free
+            still, as far as is known.
+    """
+    if mode_of((yield Call(SWITCHER, CHECK_MODE))):
+        return
+    if not is_lying():
+        raise RobotError("the motors stay free: the dog does not lie still; ask joint_command to sit first")
+    reply = yield Call(SWITCHER, SELECT_MODE, json.dumps({"name": mode}))
+    if reply is None or reply.code != 0:
+        raise RobotError(f"the motors stay free: the robot refuses mode {mode} ({reply and reply.code})")
+    for _ in range(round(_SWITCH_S / _LOOK_S)):
+        yield Pause(_LOOK_S)
+        if mode_of((yield Call(SWITCHER, CHECK_MODE))):
+            return
+    raise RobotError(f"mode {mode} was selected, and has not the motors {_SWITCH_S:.0f} s later")

@@ -2,7 +2,8 @@
 
 In: `lowstate`. Out: `joint_states`, `imu`, `foot_contacts`, `motor_temperatures`, stamped on receipt since a LowState
 has no clock; from the remote `stop` and `deadman` (see `jepa_ros.unitree.remote` for the buttons); latched
-`low_level_ready`; `/diagnostics`. Service `~/release`: the dog lies down and its own gait lets go of the motors.
+`low_level_ready`; `/diagnostics`. Services `~/release`: the dog lies down and its own gait lets go of the motors;
+`~/give_back`: a lying dog's own gait takes them again.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ from jepa_ros_nodes.polling import PolledSubscriptions
 from jepa_ros_nodes.running_node import run
 from jepa_ros_nodes.ticking import Ticker
 from jepa_ros_nodes.unitree.body_topics import BodyTopics, received_at
-from jepa_ros_nodes.unitree.mode_release import ModeRelease
+from jepa_ros_nodes.unitree.mode_switching import ModeSwitching, Switch
 from jepa_ros_nodes.unitree.operator_topics import OperatorTopics
 
 _PERIOD_MS = 2.0  # of LowState
 _SILENT_S = 0.1  # without a state, whoever held the remote is not heard any more
 _LOST_S = 1.0  # without a state, it may be another robot that is heard next, or the same with its own gait again
-_RELEASE_S, _REPORT_S, _COUNT_S = 55.0, 1.0, 0.1
+_SWITCH_S, _REPORT_S, _COUNT_S = 55.0, 1.0, 0.1
 # So many states out of order between two counts are two robots'; nothing is passed on for so long.
 _MIXED, _MIXED_S = 5, 1.0
 
@@ -54,6 +55,8 @@ class Go2BridgeNode(Node):
         topic = declare(self, "lowstate", "lowstate", "topic of the robot's state; lf/lowstate is slow, for watching")
         rate = declare(self, "rate", 500.0, "states passed on a second at most, Hz", low=50.0, high=1000.0)
         self._controller = declare(self, "controller", "joint_command", "node whose services the remote's buttons call")
+        told = "gait that ~/give_back selects; empty: the one that had the motors last, as far as was heard"
+        self._vendor_mode = declare(self, "vendor_mode", "", told)
         output = self._robot.output
         motors = output.motors if isinstance(output, LowCommandSpec) else GO2_MOTORS
         self._reader = LowStateReader(self._robot.joint_names, motors, self._robot.feet)
@@ -70,8 +73,9 @@ class Go2BridgeNode(Node):
         self._inputs = PolledSubscriptions(self)
         self._topic = self.resolve_topic_name(topic)
         self._inputs.add_raw(LowStateMessage, topic, self._on_state, qos.RECENT)
-        self._mode = ModeRelease(self, self._inputs, self._lies, self._on_ready)
+        self._mode = ModeSwitching(self, self._inputs, self._lies, self._on_ready)
         self.create_service(Trigger, "~/release", self._on_release)
+        self.create_service(Trigger, "~/give_back", self._on_give_back)
         self._ticker = Ticker(rate, self._tick, "bridge")
         self._ticker.start()
 
@@ -130,14 +134,13 @@ class Go2BridgeNode(Node):
         self.get_logger().info("the motors are free" if ready else who)
 
     def _on_release(self, _: Trigger.Request, answer: Trigger.Response) -> Trigger.Response:
-        asked = self._mode.ask()
-        if asked is None:
-            answer.message = "a release is under way already"
-        elif not asked.done.wait(_RELEASE_S):
-            answer.message = f"not done after {_RELEASE_S:.0f} s"
-        else:
-            answer.success, answer.message = not asked.error, asked.error or "the motors are free"
-        return answer
+        return _answer(self._mode.release(), answer, "the motors are free")
+
+    def _on_give_back(self, _: Trigger.Request, answer: Trigger.Response) -> Trigger.Response:
+        if not (mode := self._vendor_mode or self._mode.last_mode):
+            answer.message = "no mode was heard of since this node began: name one by the parameter vendor_mode"
+            return answer
+        return _answer(self._mode.give_back(mode), answer, "the robot's own gait has the motors")
 
     def _report(self, now: float) -> None:
         """Once a second: what came, what was wrong with it, and who has the motors."""
@@ -179,6 +182,17 @@ class Go2BridgeNode(Node):
     def close(self) -> None:
         """Stop reading."""
         self._ticker.stop()
+
+
+def _answer(asked: Switch | None, answer: Trigger.Response, done: str) -> Trigger.Response:
+    """Wait for what an operator asked for, and say what came of it."""
+    if asked is None:
+        answer.message = "a release, or giving back, is under way already"
+    elif not asked.done.wait(_SWITCH_S):
+        answer.message = f"not done after {_SWITCH_S:.0f} s"
+    else:
+        answer.success, answer.message = not asked.error, asked.error or done
+    return answer
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from jepa_ros.types import JointState
 from jepa_ros.unitree.motion_switcher import (
     CHECK_MODE,
     RELEASE_MODE,
+    SELECT_MODE,
     SPORT,
     STAND_DOWN,
     SWITCHER,
@@ -22,6 +23,7 @@ from jepa_ros.unitree.motion_switcher import (
     LyingWatch,
     Pause,
     Reply,
+    give_back,
     lying,
     mode_of,
     release,
@@ -31,12 +33,13 @@ from jepa_ros.unitree.motion_switcher import (
 class Dog:
     """Answers as a Go2 does; `lies_after` s of waiting make it lie once it has been told."""
 
-    def __init__(self, mode="normal", lies=False, lies_after=1.0, releases=True):
+    def __init__(self, mode="normal", lies=False, lies_after=1.0, releases=True, takes=True):
         self.mode, self.lies, self.lies_after, self.releases = mode, lies, lies_after, releases
+        self.takes = takes
         self.told, self.time, self.asked = False, 0.0, []
 
-    def play(self, lies=None):
-        steps, answer = release(lies or (lambda: self.lies)), None
+    def play(self, lies=None, steps=None):
+        steps, answer = steps or release(lies or (lambda: self.lies)), None
         try:
             while True:
                 answer = self._answer(steps.send(answer))
@@ -54,6 +57,10 @@ class Dog:
         elif step.api == RELEASE_MODE:
             assert self.lies, "released while it stood"
             self.mode = "" if self.releases else self.mode
+        elif step.api == SELECT_MODE:
+            if not self.takes:
+                return Reply(7004)
+            self.mode = json.loads(step.parameter)["name"]
         return Reply(0, json.dumps({"form": "0", "name": self.mode}) if step.api == CHECK_MODE else "")
 
 
@@ -165,3 +172,38 @@ def test_a_body_with_other_joints_is_refused():
 def test_a_call_and_a_pause_are_values():
     assert Call(SPORT, 1) == Call(SPORT, 1)
     assert Pause(1.0) != Pause(2.0)
+
+
+def test_a_lying_dog_s_own_gait_takes_the_motors_again():
+    dog = Dog(mode="", lies=True)
+    dog.play(steps=give_back("mcf", lambda: dog.lies))
+    assert dog.mode == "mcf"
+    assert dog.asked == [(SWITCHER, CHECK_MODE), (SWITCHER, SELECT_MODE), (SWITCHER, CHECK_MODE)]
+
+
+@pytest.mark.parametrize(
+    ("dog", "says"),
+    [
+        (Dog(mode=""), "does not lie still; ask joint_command to sit first"),
+        (Dog(mode="", lies=True, takes=False), r"refuses mode mcf \(7004\)"),
+    ],
+)
+def test_the_motors_stay_free(dog, says):
+    with pytest.raises(RobotError, match=says):
+        dog.play(steps=give_back("mcf", lambda: dog.lies))
+    assert dog.mode == ""
+
+
+def test_a_gait_that_has_the_motors_is_left_alone():
+    dog = Dog(mode="normal")
+    dog.play(steps=give_back("mcf", lambda: dog.lies))
+    assert dog.asked == [(SWITCHER, CHECK_MODE)]
+
+
+def test_a_mode_that_was_taken_and_never_came_is_said():
+    steps = give_back("mcf", lambda: True)
+    step = steps.send(None)
+    with pytest.raises(RobotError, match="was selected, and has not the motors 5 s later"):
+        while True:
+            named = isinstance(step, Call) and step.api == CHECK_MODE
+            step = steps.send(None if isinstance(step, Pause) else Reply(0, '{"name": ""}' if named else ""))

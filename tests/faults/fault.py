@@ -98,6 +98,20 @@ def stale(topic: str, period_s: float) -> Detectable:
     return detectable
 
 
+def frozen(topic: str, period_s: float) -> Detectable:
+    """`PERIODS` nominal periods after the last message whose stamp was new; what repeats it is the first one altered."""
+
+    def detectable(recording: Recording) -> float:
+        newest, at = 0.0, recording.injected
+        for came, message in recording.rows(topic):
+            stamp = seconds(message.header.stamp)
+            if stamp > newest and came < recording.injected + period_s * PERIODS:
+                newest, at = stamp, came
+        return at + PERIODS * period_s
+
+    return detectable
+
+
 def commander_silent(recording: Recording) -> float:
     """`PERIODS` periods of the command stream after the commander's last command before its first silence."""
     rows = [at for at, message in recording.rows("joint_commands") if message.header.frame_id == COMMANDER]

@@ -21,7 +21,7 @@ from jepa_ros.types import JointCommand
 from jepa_ros.unitree.crc import crc32_words
 from jepa_ros.unitree.low_command import IGNORE_POSITION, LOW_COMMAND, LOW_COMMAND_WIRE
 from jepa_ros.unitree.low_state import LOW_STATE, LOW_STATE_WIRE
-from jepa_ros.unitree.motion_switcher import CHECK_MODE, RELEASE_MODE, STAND_DOWN
+from jepa_ros.unitree.motion_switcher import CHECK_MODE, RELEASE_MODE, SELECT_MODE, STAND_DOWN
 from jepa_ros.unitree.motors import GO2_MOTORS, slots
 from jepa_ros_nodes import qos
 from jepa_ros_nodes.params import declare
@@ -91,6 +91,8 @@ class Go2Wire(Node):
         elif (service, api) == ("motion_switcher", RELEASE_MODE):
             self._mode = ""
             self._sim.apply(JointCommand(*(np.zeros(12) for _ in range(5))))
+        elif (service, api) == ("motion_switcher", SELECT_MODE):
+            self._mode, self._own = json.loads(message.parameter)["name"], self._sim.joint_state().position
         elif (service, api) == ("sport", STAND_DOWN) and self._mode:
             self._goal, self._goal_left = self._sim.robot.stance("sit"), _LIE_DOWN_S
         answer = Response(data=data)

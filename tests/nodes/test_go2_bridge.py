@@ -51,12 +51,13 @@ def state(tick, crc=0, **motors):
     return LOW_STATE_WIRE.encode(data)
 
 
-def test_a_standing_robot_is_heard_by_name_and_its_motors_are_freed_only_lying(rig, tmp_path):
+def test_a_standing_robot_is_heard_by_name_its_motors_are_freed_only_lying_and_given_back(rig, tmp_path):
     joints = rig.listen(JointState, "joint_states", qos.SENSOR)
     imu = rig.listen(Imu, "imu", qos.SENSOR)
     feet = rig.listen(FootContacts, "foot_contacts", qos.SENSOR)
     warm = rig.listen(MotorTemperatures, "motor_temperatures", qos.SENSOR)
     ready = rig.listen(Bool, "low_level_ready", qos.LATCHED)
+    told = rig.listen(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
     release = rig.probe.create_client(Trigger, "go2_bridge/release")
     start_robot(rig, tmp_path)
     rig.start("unitree.bridge", rate=250.0)
@@ -82,6 +83,29 @@ def test_a_standing_robot_is_heard_by_name_and_its_motors_are_freed_only_lying(r
     seen = len(joints)
     rig.wait("newer states", lambda: len(joints) > seen + 20)
     assert list(joints[-1][1].position) == pytest.approx(ROBOT.stance("sit").tolist(), abs=0.6)
+
+    def given_back():
+        done = subprocess.run(
+            [sys.executable, "-m", "jepa_ros_nodes.ask", "give_back"], check=False, capture_output=True, text=True
+        )
+        return done.returncode == 0
+
+    # with no command its legs may still be settling: then it is refused, and asked again as an operator would
+    rig.wait("the motors given back", given_back, 60.0)
+    rig.wait("word of it", lambda: not ready[-1][1].data)
+    rig.wait("its mode", lambda: bridge_values(told).get("mode") == "normal")
+
+
+def test_a_gait_that_was_never_heard_of_must_be_named(rig, tmp_path):
+    ready = rig.listen(Bool, "low_level_ready", qos.LATCHED)
+    give_back = rig.probe.create_client(Trigger, "go2_bridge/give_back")
+    start_robot(rig, tmp_path, posture="sit", mode="")
+    rig.start("unitree.bridge", rate=250.0)
+    rig.wait("free motors", lambda: ready and ready[-1][1].data)
+    rig.ready(give_back, "the service")
+    answer = rig.result(give_back.call_async(Trigger.Request()), "the answer")
+    assert not answer.success
+    assert "vendor_mode" in answer.message
 
 
 def test_the_remote_is_stop_and_deadman_until_the_robot_falls_silent(rig, tmp_path):

@@ -29,7 +29,7 @@ RARE = {
 }
 COMMANDS = {"joint_commands", "lowcmd", "api/sport/request", "cmd_vel", "forward_position_controller/commands",
             "joint_trajectory_controller/joint_trajectory"}  # fmt: skip
-REQUESTS = ("stand", "walk", "stop", "sit", "damp", "recover", "enable")
+REQUESTS = ("stand", "walk", "stop", "sit", "damp", "recover", "enable", "give_back")
 ROBOTS = {"low_command": "go2"}  # whose file names its motors; the simulated robot has what the other outputs need
 
 

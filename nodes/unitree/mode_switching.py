@@ -15,6 +15,7 @@ from jepa_ros.errors import RobotError
 from jepa_ros.unitree.motion_switcher import (
     CHECK_MODE,
     RELEASE_MODE,
+    SELECT_MODE,
     SPORT,
     STAND_DOWN,
     SWITCHER,
@@ -22,6 +23,7 @@ from jepa_ros.unitree.motion_switcher import (
     Pause,
     Reply,
     Steps,
+    give_back,
     mode_of,
     release,
 )
@@ -31,19 +33,21 @@ from jepa_ros_nodes.unitree.requests import request
 
 _ANSWER_S, _LOOK_S, _FIND_S = 2.0, 2.0, 0.1
 _LONG_S = 10.0  # the robot answers these once it has done them
-_LONG = {(SWITCHER, RELEASE_MODE), (SPORT, STAND_DOWN)}
+_LONG = {(SWITCHER, RELEASE_MODE), (SWITCHER, SELECT_MODE), (SPORT, STAND_DOWN)}
 _TRIES = 3  # of a look at the mode, which may be repeated
 
 
 @dataclass
-class Release:
+class Switch:
     """One request of an operator, and what came of it.
 
     Attributes:
-        done: set once it has.
-        error: why the robot's gait still has the motors; empty if it has not.
+        steps: what is to be done.
+        done: set once it is.
+        error: why the motors are whose they were; empty if they have changed hands.
     """
 
+    steps: Steps
     done: Event
     error: str = ""
 
@@ -53,8 +57,8 @@ def _look() -> Steps:
     yield Call(SWITCHER, CHECK_MODE)
 
 
-class ModeRelease:
-    """Knows whether the motors are free, looks again every 2 s, and frees them when asked.
+class ModeSwitching:
+    """Knows whether the motors are free, looks again every 2 s, and frees them or gives them back when asked.
 
     Args:
         node: who asks.
@@ -80,30 +84,39 @@ class ModeRelease:
         """Whether the motors are free; None until the robot has said so."""
         self.mode = ""
         """Which gait has them."""
+        self.last_mode = ""
+        """Which had them last, as far as was heard."""
         self.unanswered = 0
         """Calls that the robot did not answer, or with nothing that says its mode."""
         self._silent = False
         self._tried = 0
         self._steps: Steps | None = None
-        self._asked: Release | None = None
-        self._waiting: Release | None = None
+        self._asked: Switch | None = None
+        self._waiting: Switch | None = None
         self._call: tuple[int, Call] | None = None
         self._reply: Reply | None = None
         self._due = -math.inf
         self._look_at = -math.inf
 
-    def ask(self) -> Release | None:
+    def release(self) -> Switch | None:
         """Free the motors, from any thread; None while somebody else's request runs."""
+        return self._ask(release(self._is_lying))
+
+    def give_back(self, mode: str) -> Switch | None:
+        """Let the gait `mode` have them, from any thread; None while somebody else's request runs."""
+        return self._ask(give_back(mode, self._is_lying))
+
+    def _ask(self, steps: Steps) -> Switch | None:
         if self._asked is not None or self._waiting is not None:
             return None
-        self._asked = Release(Event())
+        self._asked = Switch(steps, Event())
         return self._asked
 
     def forget(self, why: str) -> None:
         """The robot may be another than it was: its motors are not free until it says so again.
 
         Args:
-            why: what happened to it, for whoever waits for a release.
+            why: what happened to it, for whoever waits.
         """
         if self._steps is not None:
             self._call = self._reply = None
@@ -122,7 +135,7 @@ class ModeRelease:
         if self._steps is None:
             if self._asked is not None:
                 self._waiting, self._asked = self._asked, None
-                self._begin(release(self._is_lying), now)
+                self._begin(self._waiting.steps, now)
             elif now >= self._look_at:
                 # before the robot is found, a call would only be lost
                 there = self._publishers[SWITCHER].get_subscription_count() > 0
@@ -189,6 +202,7 @@ class ModeRelease:
         except RobotError:
             self.unanswered += 1
             return
+        self.last_mode = self.mode or self.last_mode
         was, self.ready = self.ready, not self.mode and not self._silent
         if self.ready is not was:
             self._on_ready(self.ready)

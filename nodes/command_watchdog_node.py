@@ -93,7 +93,7 @@ class CommandWatchdogNode(Node):
 
 def main() -> None:
     """Entry point."""
-    run(CommandWatchdogNode)
+    run(CommandWatchdogNode, shared_memory=False)
 
 
 if __name__ == "__main__":

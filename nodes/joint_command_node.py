@@ -42,7 +42,7 @@ from jepa_ros_nodes.ticking import Ticker
 REQUESTS = ("stand", "walk", "stop", "sit", "damp", "recover")
 _RESTING = (State.PASSIVE.value, State.SIT.value, State.DAMP.value)
 _LONGEST_STOP_S = 8.0
-_LATE_S = 0.05  # a decision older than this is not sent: the joints have moved on
+_LATE_S = 0.025  # a decision older than this is not sent: the joints have moved on by three measurements
 _TOLD_S = 0.2  # the last command and status are on the wire for so long before the node falls silent
 
 
@@ -289,7 +289,7 @@ class JointCommandNode(ManagedNode):
 
 def main() -> None:
     """Entry point."""
-    run(JointCommandNode, threads=2)
+    run(JointCommandNode, threads=2, shared_memory=False)
 
 
 if __name__ == "__main__":

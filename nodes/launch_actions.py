@@ -16,7 +16,7 @@ from launch.substitutions import EqualsSubstitution, LaunchConfiguration, NotEqu
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-from jepa_ros_nodes.launching import local_environment
+from jepa_ros_nodes.fast_dds import local_environment
 from jepa_ros_nodes.security import ENABLE, KEYSTORE, STRATEGY, check
 
 SHARE = FindPackageShare("jepa_ros")

@@ -8,17 +8,12 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
 from jepa_ros.errors import JepaRosError
 from jepa_ros.share import share_folder
-
-RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
-PROFILES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # Jazzy's name, Kilted's
-SHARED_MEMORY, LOOPBACK = "fastdds_shm.xml", "fastdds_loopback.xml"
-_FAST_DDS = "rmw_fastrtps"
+from jepa_ros_nodes.fast_dds import PROFILES, RANGE, SHARED_MEMORY
 
 
 def launch_command(launch_file: Path, arguments: dict[str, str]) -> list[str]:
@@ -45,22 +40,6 @@ def shared_memory_environment() -> dict[str, str]:
     environment.setdefault(RANGE, "SUBNET")
     environment.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 99))
     return environment
-
-
-def local_environment(given: Mapping[str, str]) -> dict[str, str]:
-    """Variables that keep nodes on this machine, to be laid over `given`; tools in other terminals find them.
-
-    With Fast DDS no socket is bound to another interface than loopback, by a profile of ours; one of our profiles that
-    is named already stays. Under somebody else's profile, or another middleware, it is ROS's own LOCALHOST.
-
-    Args:
-        given: the environment that the nodes would have.
-    """
-    named = {Path(given[name]).name for name in PROFILES if given.get(name)}
-    if not given.get("RMW_IMPLEMENTATION", _FAST_DDS).startswith(_FAST_DDS) or named - {SHARED_MEMORY, LOOPBACK}:
-        return {RANGE: "LOCALHOST"}
-    profile = {} if named else dict.fromkeys(PROFILES, str(share_folder() / "config" / LOOPBACK))
-    return {**profile, RANGE: "SUBNET"}
 
 
 class RunningLaunch:

@@ -11,7 +11,7 @@ from pathlib import Path
 from jepa_ros.errors import RobotError
 from jepa_ros.robots import RobotModel, load_robot
 from jepa_ros.robots.middleware import MiddlewareSpec, environment
-from jepa_ros_nodes.launching import local_environment
+from jepa_ros_nodes.fast_dds import local_environment
 
 _ASK = "python -m jepa_ros_nodes.ask"
 

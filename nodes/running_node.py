@@ -3,6 +3,7 @@ with a lifecycle."""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -18,6 +19,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from jepa_ros.errors import JepaRosError
 from jepa_ros_nodes import security
+from jepa_ros_nodes.fast_dds import without_shared_memory
 
 
 def start(node: LifecycleNode) -> bool:
@@ -43,8 +45,13 @@ def spin(executor: Executor, until: Callable[[], bool]) -> None:
             rclpy.logging.get_logger("executor").error(f"refused: {error}")
 
 
-def run(make: Callable[[], Node], threads: int = 1) -> None:
+def run(make: Callable[[], Node], threads: int = 1, shared_memory: bool = True) -> None:
     """Make a node and run it until a signal comes.
+
+    Args:
+        make: the node.
+        threads: of its executor.
+        shared_memory: whether Fast DDS may use it; it can hold up all that is sent, see `without_shared_memory`.
 
     A node may have `wind_down() -> bool`, called again and again after the signal while callbacks are still served:
     it says whether the node has come to rest, and `wind_down_s` how long it may take (8 s). A lifecycle node with a
@@ -60,6 +67,8 @@ def run(make: Callable[[], Node], threads: int = 1) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, on_signal)
     code = 0
+    if not shared_memory:
+        os.environ.update(without_shared_memory(os.environ))
     try:
         security.init(sys.argv, signal_handler_options=SignalHandlerOptions.NO)
         node = make()

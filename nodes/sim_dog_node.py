@@ -43,7 +43,7 @@ class SimDogNode(Node):
     def __init__(self) -> None:
         super().__init__("sim_dog")
         room = Room(declare(self, "room", 0, "seed of the room; the default bundle knows room 0"))
-        size = declare(self, "camera_size", 128, "width and height of the camera image in pixels", low=16, high=1024)
+        size = declare(self, "camera_size", 128, "width and height of the camera image in pixels", low=16, high=960)
         posture = declare(self, "posture", "sit", "stance at the start: sit, stand or walk")
         start = declare(
             self, "start", [0.0, 0.0, 0.0], "pose at the start: x m, y m, yaw rad; a random free one if in collision"
@@ -200,7 +200,7 @@ class SimDogNode(Node):
 
 def main() -> None:
     """Entry point."""
-    run(SimDogNode)
+    run(SimDogNode, shared_memory=False)
 
 
 if __name__ == "__main__":

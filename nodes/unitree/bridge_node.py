@@ -197,7 +197,7 @@ def _answer(asked: Switch | None, answer: Trigger.Response, done: str) -> Trigge
 
 def main() -> None:
     """Entry point."""
-    run(Go2BridgeNode, threads=3)
+    run(Go2BridgeNode, threads=3, shared_memory=False)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from jepa_ros.messages import seconds
 from jepa_ros.robots import load_robot
 
 from .bench import BODY, Bench, Setup
-from .judge import COMMANDER, Outcome
+from .judge import COMMANDER, WATCHDOG, Outcome
 from .recording import Recording
 
 Clear = Callable[[], None]
@@ -99,7 +99,7 @@ def stale(topic: str, period_s: float) -> Detectable:
 
 
 def frozen(topic: str, period_s: float) -> Detectable:
-    """`PERIODS` nominal periods after the last message whose stamp was new; what repeats it is the first one altered."""
+    """`PERIODS` nominal periods after the last message whose stamp was new: the first that came after the fault."""
 
     def detectable(recording: Recording) -> float:
         newest, at = 0.0, recording.injected
@@ -119,6 +119,12 @@ def commander_silent(recording: Recording) -> float:
     silence = PERIODS * COMMAND_PERIOD_S
     gaps = (a for a, b in pairwise(rows) if b - a > silence and b > recording.injected)
     return next(gaps, recording.injected) + silence
+
+
+def second_commander(recording: Recording) -> float:
+    """With the first command that is neither the commander's nor the watchdog's."""
+    rows = recording.after("joint_commands", recording.injected)
+    return next((at for at, message in rows if message.header.frame_id not in (COMMANDER, WATCHDOG)), recording.closed)
 
 
 def plan_ends(recording: Recording) -> float:

@@ -12,8 +12,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .bench import Bench, Setup
-from .fault import ANY, DAMP, STOP, WALK, WALK_OR_STOP, Clear, Fault, altering, first, later, nothing
-from .processes import Helper
+from .fault import (
+    ANY,
+    DAMP,
+    STATE_PERIOD_S,
+    STOP,
+    WALK,
+    WALK_OR_STOP,
+    Clear,
+    Fault,
+    altering,
+    later,
+    nothing,
+    second_commander,
+    stale,
+)
+from .processes import Helper, launched
 
 _STAMPED = ("camera/image_raw", "joint_states", "imu")
 _SIM_TIME, _DEADMAN = Setup(sim_time=True), Setup(deadman=True)
@@ -36,7 +50,7 @@ def stranger(kind: str) -> Callable[[Bench], Clear]:
     """Have a foreign process of that kind at hand, see `stranger.KINDS`; it is silent, and DDS does not know it yet."""
 
     def arm(bench: Bench) -> Clear:
-        bench.stranger = Helper("stranger", kind)
+        bench.stranger = Helper("stranger", kind, environment=launched())
         return bench.stranger.close
 
     return arm
@@ -127,15 +141,15 @@ def held(topic: str, value: bool | None, afterwards: bool | None) -> Callable[[B
 
 
 MACHINE = [
-    Fault("stamps_forward", altering("stamp_+5", *_STAMPED), DAMP, _SENSES_OLD, first("joint_states")),
-    Fault("stamps_back", altering("stamp_-5", *_STAMPED), DAMP, _SENSES_OLD, first("joint_states")),
+    Fault("stamps_forward", altering("stamp_+5", *_STAMPED), DAMP, _SENSES_OLD, stale("joint_states", STATE_PERIOD_S)),
+    Fault("stamps_back", altering("stamp_-5", *_STAMPED), DAMP, _SENSES_OLD, stale("joint_states", STATE_PERIOD_S)),
     Fault("cpu_starved", starved, ANY, watch_s=2.5),
     Fault("disk_full", full_disk, WALK, ["recording_ended"], arm=recorder, watch_s=2.0),
     Fault("flood_small", let_loose, WALK_OR_STOP, arm=stranger("small"), watch_s=2.0),
     Fault("flood_large", let_loose, WALK_OR_STOP, arm=stranger("large"), watch_s=2.0),
     Fault("flood_wrong_type", let_loose, WALK_OR_STOP, arm=stranger("wrong_type"), watch_s=2.0),
     Fault("flood_garbage_plans", let_loose, WALK_OR_STOP, arm=stranger("garbage"), watch_s=2.0),
-    Fault("two_commanders", let_loose, DAMP, ["two_commanders"], first("joint_commands"), arm=stranger("commander")),
+    Fault("two_commanders", let_loose, DAMP, ["two_commanders"], second_commander, arm=stranger("commander")),
 ]
 
 OPERATOR = [

@@ -8,25 +8,36 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+
+from jepa_ros_nodes.fast_dds import LOOPBACK, PROFILES, RANGE, without_shared_memory
 
 ROOT = Path(__file__).resolve().parents[2]
 _FIRST_DOMAIN = 101  # the other tests keep below
 _GOODBYE_S = 2.0
 _WIND_DOWN_S = 6.0  # joint_command has the dog sit first
-_PROFILE = str(ROOT / "config" / "fastdds_shm.xml")
 
 
 class ProcessError(RuntimeError):
     """A process did not do what it was started for."""
 
 
+def launched() -> dict[str, str]:
+    """The environment of nodes as launch files set it: this machine alone, shared memory where the node allows it."""
+    return {**os.environ, **dict.fromkeys(PROFILES, str(ROOT / "config" / LOOPBACK)), RANGE: "SUBNET"}
+
+
 def own_network() -> None:
-    """DDS in shared memory, in a domain that no other run on this machine uses; for this process and its children."""
+    """A domain that no other run on this machine uses; for this process and its children.
+
+    Without shared memory here and in the relay: they stand for the robot's sensors, wires and operator, which a
+    stranger on this machine does not hold up.
+    """
     os.environ["ROS_DOMAIN_ID"] = str(_FIRST_DOMAIN + os.getpid() % 100)
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "SUBNET"
-    os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = _PROFILE
+    os.environ.update(without_shared_memory(launched()))
+    os.environ[RANGE] = "SUBNET"
 
 
 class Helper:
@@ -35,12 +46,13 @@ class Helper:
     Args:
         module: its name in this folder.
         arguments: of the program.
+        environment: of the program; None for this process's.
     """
 
-    def __init__(self, module: str, *arguments: str) -> None:
+    def __init__(self, module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         command = [sys.executable, "-m", f"tests.faults.{module}", *arguments]
         self._process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment
         )
         self._expect("ready")
 
@@ -118,7 +130,9 @@ class Nodes:
 
     def _run(self, node: str) -> None:
         with (self._logs / f"{node}.log").open("ab") as log:
-            self.processes[node] = subprocess.Popen(self._commands[node], stdout=log, stderr=subprocess.STDOUT)
+            self.processes[node] = subprocess.Popen(
+                self._commands[node], stdout=log, stderr=subprocess.STDOUT, env=launched()
+            )
 
     def log(self, node: str) -> str:
         """What a node has printed so far, over all its lives."""

@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 
 from jepa_ros.errors import JepaRosError
 from jepa_ros_nodes import security
-from jepa_ros_nodes.launching import LOOPBACK, PROFILES, RANGE, SHARED_MEMORY, local_environment
+from jepa_ros_nodes.fast_dds import (
+    LOOPBACK,
+    LOOPBACK_UDP,
+    PROFILES,
+    RANGE,
+    SHARED_MEMORY,
+    TRANSPORTS,
+    local_environment,
+    without_shared_memory,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 STAND_INS = ROOT / "ros_ws" / "standins"
@@ -164,6 +173,20 @@ def test_variables_that_keep_nodes_here():
     assert local_environment({"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}) == {RANGE: "LOCALHOST"}
 
 
+def test_variables_that_keep_a_node_out_of_shared_memory():
+    ours = dict.fromkeys(PROFILES, str(ROOT / "config" / LOOPBACK_UDP))
+    assert without_shared_memory({}) == {TRANSPORTS: "UDPv4"}
+    assert without_shared_memory({PROFILES[0]: f"/somewhere/{LOOPBACK}"}) == ours
+    assert without_shared_memory({RANGE: "LOCALHOST"}) == {**ours, RANGE: "SUBNET"}
+    for kept in (
+        {PROFILES[1]: f"/somewhere/{SHARED_MEMORY}"},
+        {PROFILES[1]: "/home/me/mine.xml"},
+        {TRANSPORTS: "LARGE_DATA"},
+        {"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"},
+    ):
+        assert without_shared_memory(kept) == {}
+
+
 def addresses(process: int) -> set[str]:
     """Of every socket of a process that is bound: IPv4 as usual, IPv6 as the kernel writes it."""
     inodes = set()
@@ -204,8 +227,12 @@ def test_a_simulation_has_no_socket_but_on_loopback(simulation):
     while log.read_text().count("bundle go2-room0") < 1 or "dog at" not in log.read_text():
         assert time.monotonic() < until, log.read_text()
         time.sleep(0.2)
-    nodes = [int(found) for found in re.findall(r"process started with pid \[(\d+)\]", log.read_text())]
+    nodes = {
+        name: int(pid) for name, pid in re.findall(r"(\w+)-\d+\]: process started with pid \[(\d+)", log.read_text())
+    }
     assert len(nodes) == 5
-    found = set.union(*map(addresses, nodes))
+    found = set.union(*map(addresses, nodes.values()))
     assert "127.0.0.1" in found, "tools in other terminals must find the nodes"
     assert found <= {"127.0.0.1", "239.255.0.1"}
+    shared = {name for name, pid in nodes.items() if "/fastrtps_port" in Path(f"/proc/{pid}/maps").read_text()}
+    assert shared == {"world_model", "robot_description"}, "the dog's balance hangs on the others"

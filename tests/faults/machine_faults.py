@@ -22,6 +22,7 @@ from .fault import (
     Clear,
     Fault,
     altering,
+    first,
     later,
     nothing,
     second_commander,

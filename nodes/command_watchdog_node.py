@@ -58,8 +58,9 @@ class CommandWatchdogNode(Node):
         elif message.header.frame_id != NAME:
             self._watchdog.on_command(time.monotonic())
 
-    def _tick(self, now: float) -> None:
+    def _tick(self, _began: float) -> None:
         self._inputs.poll()
+        now = time.monotonic()  # not before what has just come: this process may have been stopped in between
         was = self._watchdog.damping
         command = self._watchdog.update(now)
         if command is None:

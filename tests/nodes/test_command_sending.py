@@ -20,6 +20,7 @@ from unitree_go.msg import LowCmd
 from jepa_ros.robots import load_robot
 from jepa_ros.types import Imu, JointState
 from jepa_ros_nodes import qos
+from jepa_ros_nodes.command_watchdog_node import CommandWatchdogNode
 from jepa_ros_nodes.commanders import Commanders
 from jepa_ros_nodes.joint_command_node import JointCommandNode
 
@@ -218,3 +219,25 @@ def test_no_thread_uses_the_node_once_it_is_closed(node: JointCommandNode):
     assert "commanders" in threads()
     node.close()
     assert not {"commanders", "control"} & threads(), "destroying the node under them ends the process with an error"
+
+
+def test_a_watchdog_that_was_stopped_while_it_looked_does_not_damp_for_what_has_just_come(rig: Rig):
+    rclpy.init()
+    node = CommandWatchdogNode()
+    node._ticker.stop()
+    publisher = rig.probe.create_publisher(JointCommand, "joint_commands", qos.STATE)
+
+    def armed() -> bool:
+        publisher.publish(JointCommand())
+        rig.spin(0.02)
+        node._tick(time.monotonic())
+        return node._watchdog.armed
+
+    rig.wait("the first command", armed)
+    publisher.publish(JointCommand())
+    rig.spin(0.02)
+    node._tick(time.monotonic() - 0.25)  # when this look began, as far as it knows
+    assert not node._watchdog.damping
+    node.close()
+    node.destroy_node()
+    rclpy.shutdown()

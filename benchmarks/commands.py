@@ -32,7 +32,7 @@ from jepa_ros.share import default_bundle, share_folder
 from jepa_ros_benchmarks.stalls import longest_stall
 from jepa_ros_nodes import qos
 from jepa_ros_nodes.goal_client import GoalClient
-from jepa_ros_nodes.launching import RunningLaunch, shared_memory_environment
+from jepa_ros_nodes.launching import RunningLaunch, private_environment
 from jepa_ros_nodes.ticking import Ticker
 from jepa_ros_simulation.dog import DogSim
 from jepa_ros_simulation.rooms import Room
@@ -143,7 +143,7 @@ def main(
     json_out: Annotated[Path | None, typer.Option("--json", help="write the figures here")] = None,
 ) -> None:
     """Measure the command stream."""
-    environment = shared_memory_environment()
+    environment = private_environment()
     if any(os.environ.get(name) != value for name, value in environment.items()):
         os.execve(sys.executable, [sys.executable, "-m", "jepa_ros_benchmarks.cli", *sys.argv[1:]], environment)
     parameters = yaml.safe_load((share_folder() / "config" / "sim.yaml").read_text())

@@ -25,7 +25,7 @@ from rich.progress import track
 from rich.table import Table
 
 from jepa_ros.bundle.manifest import read_manifest
-from jepa_ros_nodes.launching import RunningLaunch, shared_memory_environment
+from jepa_ros_nodes.launching import RunningLaunch, private_environment
 from jepa_ros_simulation.dog import DogSim
 from jepa_ros_simulation.records import percentiles_ms
 from jepa_ros_simulation.rooms import Room
@@ -135,7 +135,7 @@ def main(
     json_out: Annotated[Path | None, typer.Option("--json", help="write the figures here")] = None,
 ) -> None:
     """Run everything together and say whether it keeps up."""
-    environment = shared_memory_environment()
+    environment = private_environment()
     if any(os.environ.get(name) != value for name, value in environment.items()):
         os.execve(sys.executable, [sys.executable, "-m", "jepa_ros_benchmarks.cli", *sys.argv[1:]], environment)
     step_s = read_manifest(bundle).timing.step_s

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from jepa_ros.errors import JepaRosError
 from jepa_ros.share import default_bundle
-from jepa_ros_nodes.launching import RunningLaunch, shared_memory_environment
+from jepa_ros_nodes.launching import RunningLaunch, private_environment
 from jepa_ros_simulation.dog import DogSim
 from jepa_ros_simulation.records import GoalRecord
 from jepa_ros_simulation.report import summarise
@@ -91,7 +91,7 @@ def main(
 ) -> None:
     """Drive the episodes of an evaluation through ROS and compare, pair by pair."""
     console = Console()
-    environment = shared_memory_environment()
+    environment = private_environment()
     if any(os.environ.get(name) != value for name, value in environment.items()):
         os.execve(sys.executable, [sys.executable, "-m", "jepa_ros_nodes.compare", *sys.argv[1:]], environment)
     try:

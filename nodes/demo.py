@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import sys
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -20,7 +21,7 @@ from rich.table import Table
 
 from jepa_ros.errors import JepaRosError
 from jepa_ros.share import default_bundle
-from jepa_ros_nodes.launching import RunningLaunch, shared_memory_environment
+from jepa_ros_nodes.launching import RunningLaunch, private_environment
 from jepa_ros_simulation.dog import DogSim
 from jepa_ros_simulation.film import write_film
 from jepa_ros_simulation.records import GoalRecord
@@ -29,7 +30,10 @@ from jepa_ros_simulation.rooms import Room
 from jepa_ros_simulation.tasks import FARTHEST_M, NEAREST_M, WIDEST_TURN_RAD, Pose, why_invalid, wrap
 from jepa_ros_simulation.walker import Walker
 
-_DRAWS = 500
+if TYPE_CHECKING:  # imported where it is used: `--help` needs no ROS
+    from jepa_ros_nodes.goal_client import GoalClient
+
+_DRAWS, _PLACES, _THERE_M = 500, 20, 0.1
 
 
 def next_goal(room: Room, pose: Pose, rng: np.random.Generator) -> Pose | None:
@@ -41,6 +45,28 @@ def next_goal(room: Room, pose: Pose, rng: np.random.Generator) -> Pose | None:
         if why_invalid(room, pose, goal) is None:
             return (float(goal[0]), float(goal[1]), float(goal[2]))
     return None
+
+
+def goal_from(client: GoalClient, room: Room, rng: np.random.Generator) -> Pose:
+    """A goal that can be reached straight from where the dog is; where there is none, the dog is put elsewhere first.
+
+    Raises:
+        JepaRosError: nor is there one from any of the other places, or the simulator does not answer.
+    """
+    client.wait_for("the dog's pose", lambda: client.pose is not None, 5.0)
+    for _ in range(_PLACES):
+        goal = next_goal(room, client.pose, rng)
+        if goal is not None:
+            return goal
+        pose = room.sample_pose(rng, radius=0.5)
+        client.place(pose)
+        # the pose is told by a topic: until it comes, the dog seems to be where it was
+        client.wait_for("the dog at its new place", partial(_is_near, client, pose), 5.0)
+    raise JepaRosError(f"room {room.seed}: no goal can be reached straight from any of {_PLACES} places")
+
+
+def _is_near(client: GoalClient, pose: Pose) -> bool:
+    return float(np.hypot(client.pose[0] - pose[0], client.pose[1] - pose[1])) < _THERE_M
 
 
 def drive(
@@ -58,13 +84,7 @@ def drive(
     with GoalClient() as client:
         client.wait_until_ready()
         for number in track(range(1, goals + 1), description="driving to goals"):
-            client.wait_for("the dog's pose", lambda: client.pose is not None, 5.0)
-            goal = next_goal(room, client.pose, rng)
-            if goal is None:
-                client.place(room.sample_pose(rng, radius=0.5))
-                goal = next_goal(room, client.pose, rng)
-            if goal is None:
-                raise JepaRosError(f"room {room.seed}: no goal can be reached straight from where the dog is")
+            goal = goal_from(client, room, rng)
             records.append(client.reach(number, goal, artist.goal_view(*goal), time_limit))
         control, events = client.control_figures()
     rclpy.try_shutdown()
@@ -99,7 +119,7 @@ def main(
     """Launch the simulated dog, drive it to goal images with a world model, and write a report."""
     console = Console()
     folder = out or Path("runs") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    environment = shared_memory_environment()
+    environment = private_environment()
     if any(os.environ.get(name) != value for name, value in environment.items()):
         os.execve(sys.executable, [sys.executable, "-m", "jepa_ros_nodes.demo", *sys.argv[1:]], environment)
     bundle = bundle or default_bundle()

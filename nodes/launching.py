@@ -13,7 +13,7 @@ from types import TracebackType
 
 from jepa_ros.errors import JepaRosError
 from jepa_ros.share import share_folder
-from jepa_ros_nodes.fast_dds import PROFILES, RANGE, SHARED_MEMORY
+from jepa_ros_nodes.fast_dds import local_environment
 
 
 def launch_command(launch_file: Path, arguments: dict[str, str]) -> list[str]:
@@ -31,13 +31,9 @@ def launch_command(launch_file: Path, arguments: dict[str, str]) -> list[str]:
     raise JepaRosError("neither `ros2 launch` nor `jepa-launch` is installed: run `make setup`")
 
 
-def shared_memory_environment() -> dict[str, str]:
-    """This process's environment with the Fast DDS profile that stays on this machine, and a domain of its own if
-    none is set."""
-    environment = dict(os.environ)
-    for name in PROFILES:
-        environment.setdefault(name, str(share_folder() / "config" / SHARED_MEMORY))
-    environment.setdefault(RANGE, "SUBNET")
+def private_environment() -> dict[str, str]:
+    """This process's environment, kept on this machine, with a domain of its own if none is set."""
+    environment = {**os.environ, **local_environment(os.environ)}
     environment.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 99))
     return environment
 

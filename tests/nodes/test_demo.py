@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jepa_ros.errors import JepaRosError
 from jepa_ros.robots import load_robot
+from jepa_ros_nodes.demo import goal_from, next_goal
 from jepa_ros_replay.bags import Bag
 from jepa_ros_replay.engine import ReplaySettings, replay
-from jepa_ros_simulation.tasks import errors_to
+from jepa_ros_simulation.rooms import Room
+from jepa_ros_simulation.tasks import errors_to, why_invalid
 
 pytestmark = [pytest.mark.dds, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,3 +102,37 @@ def test_its_recording_is_trained_from(demo: Path, tmp_path: Path) -> None:
         assert np.abs(run["actions"]).max() > 0.1
         assert np.ptp(run["poses"][:, :2], axis=0).max() > 0.2
     assert (tmp_path / "train" / "checkpoint.pt").is_file()
+
+
+class Placed:
+    """A client whose pose follows a placing some looks later, as a topic does after a service."""
+
+    def __init__(self, pose, late=3):
+        self.pose, self._late, self._coming, self.placed = pose, late, None, []
+
+    def place(self, pose):
+        self.placed.append(pose)
+        self._coming = pose
+
+    def wait_for(self, what, ready, seconds):
+        for _ in range(self._late):
+            if ready():
+                return
+        if self._coming is not None:
+            self.pose = self._coming
+        if not ready():
+            raise JepaRosError(f"waited for {what} in vain")
+
+
+def test_where_no_goal_can_be_reached_the_dog_is_put_elsewhere_and_the_goal_is_one_from_there():
+    room, rng = Room(0), np.random.default_rng(0)
+    corner = (99.0, 99.0, 0.0)
+    assert next_goal(room, corner, rng) is None
+    client = Placed(corner)
+    goal = goal_from(client, room, rng)
+    assert client.pose == client.placed[-1]
+    assert why_invalid(room, client.pose, goal) is None
+    deaf = Placed(corner)
+    deaf.place = deaf.placed.append
+    with pytest.raises(JepaRosError, match="the dog at its new place"):
+        goal_from(deaf, room, rng)

@@ -10,7 +10,7 @@ import yaml
 
 from jepa_ros.bundle import keys
 from jepa_ros.bundle.signing import sign_bundle
-from jepa_ros_nodes.launching import RunningLaunch, shared_memory_environment
+from jepa_ros_nodes.launching import RunningLaunch, private_environment
 
 from .conftest import Rig
 from .test_lifecycle import CONFIGURE, change
@@ -46,7 +46,7 @@ def test_keys_reach_the_node_from_a_launch_file(tiny_bundle: Path, tmp_path: Pat
         file.write_text(yaml.safe_dump({"/**/world_model": {"ros__parameters": named}}))
         arguments["params_file"] = str(file)
     log = tmp_path / "launch.log"
-    with RunningLaunch("replay.launch.py", arguments, log, shared_memory_environment()):
+    with RunningLaunch("replay.launch.py", arguments, log, private_environment()):
         until = time.monotonic() + 60
         while "tiny: is not signed" not in log.read_text():
             assert time.monotonic() < until, log.read_text()[-2000:]
@@ -62,7 +62,7 @@ def test_keys_reach_the_player_too(tiny_bundle: Path, tmp_path: Path) -> None:
         "trusted_keys": f"{tmp_path}/owner.pub,{tmp_path}/owner.pub",
     }
     log = tmp_path / "launch.log"
-    with RunningLaunch("replay.launch.py", arguments, log, shared_memory_environment()) as launch:
+    with RunningLaunch("replay.launch.py", arguments, log, private_environment()) as launch:
         launch.process.wait(60)
     (refusal,) = [line for line in log.read_text().splitlines() if "[player" in line and "is not signed" in line]
     assert "tiny: is not signed" in refusal

@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed: run `make setup`")
 
-from jepa_ros_nodes.launching import launch_command, shared_memory_environment
+from jepa_ros_nodes.launching import launch_command, private_environment
 from jepa_ros_replay.engine import ReplaySettings, replay
 
 from .made_bag import image, rows, write
@@ -23,7 +23,7 @@ LAUNCH = Path(__file__).resolve().parents[2] / "launch" / "replay.launch.py"
 
 
 def launch(folder: Path, **arguments: object) -> subprocess.CompletedProcess[str]:
-    environment = {**shared_memory_environment(), "ROS_DOMAIN_ID": str(100 + os.getpid() % 99)}
+    environment = {**private_environment(), "ROS_DOMAIN_ID": str(100 + os.getpid() % 99)}
     arguments = {"remaps": ":=".join(REMAP), **arguments}
     command = launch_command(LAUNCH, {name: str(value) for name, value in arguments.items()})
     return subprocess.run(

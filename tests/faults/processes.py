@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from jepa_ros_nodes.fast_dds import LOOPBACK, PROFILES, RANGE, without_shared_memory
+from tests.dds_leftovers import remove_dead_segments
 
 ROOT = Path(__file__).resolve().parents[2]
 _FIRST_DOMAIN = 101  # the other tests keep below
@@ -158,6 +159,7 @@ class Nodes:
     def close(self) -> None:
         """End them all."""
         self._end(list(self.processes))
+        remove_dead_segments()  # of those that a fault killed
 
     def _end(self, nodes: list[str]) -> None:
         """SIGTERM, so that DDS knows at once that they are gone; SIGKILL for those that take too long."""

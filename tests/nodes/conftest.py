@@ -34,6 +34,8 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
+from tests.dds_leftovers import remove_dead_segments
+
 _ANSWER_S, _TRIES = 5.0, 4
 
 
@@ -145,6 +147,7 @@ class Rig:
         for node in self._nodes:
             node.destroy_node()
         rclpy.shutdown(context=self.context)
+        remove_dead_segments()
 
 
 @pytest.fixture

@@ -10,12 +10,13 @@ published search, CEM 300 × 10 with white noise and no warm start, reaches on i
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import onnxruntime
@@ -32,7 +33,7 @@ from jepa_ros.share import default_bundle
 from jepa_ros.world_model import OnnxWorldModel
 from jepa_ros_benchmarks import plan_contenders as who
 from jepa_ros_benchmarks.plan_figures import Label, Run, Series, own_reference, row_of, with_ratios
-from jepa_ros_benchmarks.plan_limit import PROVIDERS, best_flops_per_second
+from jepa_ros_benchmarks.plan_limit import PROVIDERS, best_flops_per_second, installed
 from jepa_ros_benchmarks.plan_problems import (
     Case,
     base_settings,
@@ -43,7 +44,7 @@ from jepa_ros_benchmarks.plan_problems import (
     reference_energies,
 )  # fmt: skip
 from jepa_ros_benchmarks.plan_report import plot, tables_of
-from jepa_ros_benchmarks.plan_units import Subject, given, unit
+from jepa_ros_benchmarks.plan_units import LARGE, Subject, UnitName, given, unit
 
 # GNU OpenMP reads these when PyTorch is imported. With the default, waiting threads spin: on a machine of few cores
 # that made PyTorch on two threads ten times slower than on one, which would be no honest baseline.
@@ -56,7 +57,7 @@ PLANNERS = "cem,icem,mppi,gradient,hybrid"
 def main(
     bundle: Annotated[Path | None, typer.Argument(help="folder of a bundle; default: the shipped one")] = None,
     unit_name: Annotated[
-        Literal["lewm", "lewm-long"] | None, typer.Option("--unit", help="a work unit of random weights instead")
+        UnitName | None, typer.Option("--unit", help="a work unit of random weights instead")
     ] = None,
     planner: Annotated[str, typer.Option(help="names, with commas between")] = PLANNERS,
     provider: Annotated[str | None, typer.Option(help="of cpu,cuda,tensorrt; default: those installed")] = None,
@@ -71,6 +72,7 @@ def main(
     threads: Annotated[str, typer.Option(help="of the CPU, each tried")] = "1,2",
     torch: Annotated[bool, typer.Option(help="PyTorch's rows, and public planners, which need it")] = True,
     public: Annotated[bool, typer.Option(help="public planners' rows")] = True,
+    kinds: Annotated[str, typer.Option("--torch-kinds", help="of PyTorch on a GPU")] = "eager,graph,compiled",
     json_out: Annotated[Path | None, typer.Option("--json", help="write the rows here")] = None,
     plot_out: Annotated[Path | None, typer.Option("--plot", help="write a plot of energy against time here")] = None,
 ) -> None:
@@ -94,6 +96,8 @@ def main(
             of_planner=own_settings(setting or []),
             torch=torch,
             public=public,
+            kinds=tuple(kinds.split(",")),
+            published=subject.name != LARGE,
         )
         unknown = [name for name in wanted.providers if name not in PROVIDERS]
         if unknown:
@@ -108,10 +112,14 @@ def measure(
     subject: Subject, wanted: who.Wanted, repeats: int, console: Console, json_out: Path | None, plot_out: Path | None
 ) -> None:
     """Let everybody plan; print the table, and write what is asked for."""
-    model = OnnxWorldModel(subject.bundle, 1, (PROVIDERS["cpu"],))
+    # A candidate of the large unit takes seconds on a CPU: there, nobody searches for a reference.
+    judging = wanted.providers[0] if subject.name == LARGE else "cpu"
+    model = OnnxWorldModel(subject.bundle, 1, installed(judging))
     real = not subject.is_unit and drivable(subject.bundle.manifest)
     cases, source = cases_of(model, repeats, wanted.settings.horizon, real)
-    references = [float(energy) for energy in reference_energies(model, cases, wanted.settings)]
+    references = [math.nan] * len(cases)
+    if wanted.published:
+        references = [float(energy) for energy in reference_energies(model, cases, wanted.settings)]
     lines: list[str] = []
     contenders = list(who.own(subject, wanted, lines.append))
     contenders += _torch_contenders(subject, wanted, model, cases, lines)

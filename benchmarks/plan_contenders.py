@@ -57,6 +57,8 @@ class Wanted:
         threads: of the CPU, each tried.
         settings: of all planners. of_planner: of one, by its name.
         torch, public: whether PyTorch and public planners take part.
+        kinds: of PyTorch on a GPU; see `plan_cuda.KINDS`.
+        published: whether the published search takes part, whose energies are the references.
     """
 
     planners: Sequence[str]
@@ -67,6 +69,8 @@ class Wanted:
     of_planner: Mapping[str, Mapping[str, Any]]
     torch: bool = True
     public: bool = True
+    kinds: Sequence[str] = ("eager", "graph", "compiled")
+    published: bool = True
 
     def config(self, planner: str) -> PlannerConfig:
         """Its settings."""
@@ -124,12 +128,12 @@ def pytorch(world: TorchWorld, wanted: Wanted, warm: bool, skip: Callable[[str],
     if "cuda" in wanted.providers and not torch.cuda.is_available():
         skip(f"PyTorch {torch.__version__} on a GPU: it has no CUDA here")
     cem, published = wanted.config("cem"), published_settings(wanted.settings)
-    plans = [(PUBLISHED, published, REFERENCE_SEED, False)]
+    plans = [(PUBLISHED, published, REFERENCE_SEED, False)] if wanted.published else []
     if warm or cem != published:
         plans.append((EAGER, cem, SEED, True))
     for engine, config, seed, warmed in plans:
         for provider, threads in wanted.places():
-            for label, run in _on(world, config, engine, provider, threads, seed, warmed, wanted.precisions):
+            for label, run in _on(world, config, engine, provider, threads, seed, warmed, wanted):
                 yield Contender(label, config, run, None, 0.0, published=engine == PUBLISHED)
 
 
@@ -141,7 +145,7 @@ def _on(
     threads: int | None,
     seed: int,
     warm: bool,
-    precisions: Sequence[str],
+    wanted: Wanted,
 ) -> Iterator[tuple[Label, Callable[[Case], Run]]]:
     import torch
 
@@ -151,8 +155,8 @@ def _on(
     if provider == "cpu" and threads is not None:
         yield Label("cem", engine, provider, "fp32", threads), EagerCEM(world, config, threads, seed, warm)
     if provider == "cuda" and torch.cuda.is_available():
-        for kind in plan_cuda.KINDS:
-            for precision in precisions:
+        for kind in wanted.kinds:
+            for precision in wanted.precisions:
                 if precision in plan_cuda.PRECISIONS:
                     name = engine.replace(EAGER, plan_cuda.ENGINES[kind])
                     run = plan_cuda.CudaCEM(world, config, kind, precision, seed, warm)

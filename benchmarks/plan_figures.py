@@ -136,7 +136,7 @@ def times_ms(runs: Sequence[Run]) -> dict[str, float]:
 
 def relative_energy(series: Series) -> float | None:
     """Median of energy over reference; None where a reference is not above zero, as with rewards."""
-    if min(series.references) <= 0:
+    if not min(series.references) > 0:  # or unknown
         return None
     return float(np.median(np.array(series.judged) / np.array(series.references)))
 

@@ -4,8 +4,8 @@ written: batched tensors on the device, no gradients, a Python loop over the hor
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -32,11 +32,13 @@ class TorchWorld:
     """A bundle's dynamics and cost as PyTorch modules.
 
     Attributes:
-        predictor: latents `[B, T, D]`, actions `[B, T, A]` → `[B, T, D]` where `sequence`, else `[B, D]`.
+        predictor: latents `[B, T, D]`, actions `[B, T, A]` → `[B, T, D]` where `sequence`, else `[B, D]`; of a state
+            of several tensors, `Flat` around the module.
         heads: value heads by name: latents `[N, D]`, goals `[N, D]` → `[N]`.
         terms: of the energy.
         context: the longest window. sequence: see predictor.
         low, high, rest: `[A]`.
+        judged: the columns of the latent in `[D]`.
     """
 
     predictor: nn.Module
@@ -47,6 +49,7 @@ class TorchWorld:
     low: Tensor
     high: Tensor
     rest: Tensor
+    judged: slice = field(default_factory=lambda: slice(None))
 
     def step(self, latents: Tensor, actions: Tensor) -> Tensor:
         """What comes after latents `[B, T, D]` and as many actions `[B, T, A]`: `[B, D]`."""
@@ -71,6 +74,7 @@ class TorchWorld:
 
     def energy(self, latents: Tensor, goal: Tensor) -> Tensor:
         """Latents `[B, H, D]` and goal `[D]` → `[B]`; as `GoalObjective`."""
+        latents, goal = latents[..., self.judged], goal[self.judged]
         total = latents.new_zeros(len(latents))
         for term in self.terms:
             judged = latents[:, -1:] if term.steps == "last" else latents
@@ -98,22 +102,47 @@ class TorchWorld:
         """The same on a device; modules are moved, not copied."""
         heads = {name: head.to(device) for name, head in self.heads.items()}
         low, high, rest = (tensor.to(device) for tensor in (self.low, self.high, self.rest))
-        return TorchWorld(self.predictor.to(device), heads, self.terms, self.context, self.sequence, low, high, rest)
+        return replace(self, predictor=self.predictor.to(device), heads=heads, low=low, high=high, rest=rest)
+
+
+class Flat(nn.Module):
+    """A predictor of several tensors, or of tokens, as one of flat states.
+
+    Args:
+        module: takes and gives the layout's tensors in its order, `[B, T, …]`, then takes actions.
+    """
+
+    def __init__(self, module: nn.Module, layout: StateLayout) -> None:
+        super().__init__()
+        self.module, self._tensors = module, layout.all
+        self._places = [layout.place(tensor.name) for tensor in layout.all]
+
+    def forward(self, states: Tensor, actions: Tensor) -> Tensor:
+        """`[B, T, D]` and `[B, T, A]` → `[B, T, D]`, or `[B, D]`."""
+        pairs = zip(self._tensors, self._places, strict=True)
+        parts = [states[..., place].unflatten(-1, tensor.shape) for tensor, place in pairs]
+        found = self.module(*parts, actions)
+        found = found if isinstance(found, tuple) else (found,)
+        pairs = zip(self._tensors, found, strict=True)
+        return torch.cat([part.flatten(-len(tensor.shape)) for tensor, part in pairs], -1)
 
 
 def torch_world(manifest: Manifest, predictor: nn.Module, heads: dict[str, nn.Module]) -> TorchWorld:
     """The manifest's dynamics and cost with these modules.
 
     Raises:
-        JepaRosError: the state is not one vector, or actions are limited by their norm.
+        JepaRosError: a part of the state is predicted only, the cost is of something else than the whole latent or a
+            head, or actions are limited by their norm.
     """
     layout = StateLayout(manifest.state)
-    if len(layout.all) != 1 or layout.latent.kind != "vector" or manifest.action.norm_limit is not None:
-        raise JepaRosError("the PyTorch baseline knows one latent vector, and actions limited by a box")
+    strange = [t for t in manifest.cost if t.tokens or t.source not in (layout.latent.name, *_heads(heads))]
+    if layout.taken != layout.all or strange or manifest.action.norm_limit is not None:
+        raise JepaRosError("the PyTorch baseline knows costs of the whole latent, and actions limited by a box")
+    plain = len(layout.all) == 1 and layout.latent.kind == "vector"
     low, high = bounds_of(manifest)
     bounds = ActionBounds(low, high)
     return TorchWorld(
-        predictor=predictor.eval(),
+        predictor=(predictor if plain else Flat(predictor, layout)).eval(),
         heads={name: head.eval() for name, head in heads.items()},
         terms=manifest.cost,
         context=manifest.predictor.max_context,
@@ -121,7 +150,12 @@ def torch_world(manifest: Manifest, predictor: nn.Module, heads: dict[str, nn.Mo
         low=torch.from_numpy(bounds.low),
         high=torch.from_numpy(bounds.high),
         rest=torch.from_numpy(bounds.rest),
+        judged=layout.place(layout.latent.name),
     )
+
+
+def _heads(names: Iterable[str]) -> list[str]:
+    return [_HEAD + name for name in names]
 
 
 @torch.inference_mode()

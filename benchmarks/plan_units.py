@@ -4,6 +4,10 @@
 feed-forward of 768, projector 192) with its context of 3 steps, which slides. `lewm-long` is the same with a context of
 8 that never slides, so that keys and values may be kept. Both plan from a history of 3 by CEM 300 × 10, 30 elites,
 horizon 5, on the squared distance of the last latent.
+
+`vjepa2-ac` is V-JEPA 2-AC's predictor at its published size (305 M parameters, 256 tokens of 1408), which plans one step
+ahead by CEM 800 × 10 on the L1 distance of its tokens. Its encoder is one layer deep, since plans do not use it, and its
+weights are a block of random numbers over and over, so that the unit can be packed.
 """
 
 from __future__ import annotations
@@ -18,8 +22,11 @@ from jepa_ros.bundle.manifest import MANIFEST_NAME, PlannerDefaults
 from jepa_ros.errors import JepaRosError
 from jepa_ros_benchmarks.plan_problems import cache_folder, key_of
 
-UNITS = ("lewm", "lewm-long")
+UnitName = Literal["lewm", "lewm-long", "vjepa2-ac"]
+LARGE: UnitName = "vjepa2-ac"
 SEED, LONG = 0, 8
+_WIDTH = 0.02  # of their distribution: the usual one of a transformer before training
+_BLOCK = 1_000_003  # numbers that the weights of the large unit repeat; a prime, so that no two rows are alike
 _DEFAULT_FAMILY = "sigreg_jepa"
 
 
@@ -41,7 +48,7 @@ class Subject:
     is_unit: bool
 
 
-def unit(name: Literal["lewm", "lewm-long"]) -> Subject:
+def unit(name: UnitName) -> Subject:
     """The unit's bundle, from the cache, else made there (torch is needed once)."""
     import time
 
@@ -51,7 +58,7 @@ def unit(name: Literal["lewm", "lewm-long"]) -> Subject:
         from jepa_ros_export.writer import write_bundle
 
         begin = time.perf_counter()
-        write_bundle(_parts(name), path)
+        write_bundle(_parts(name), path, with_derivative=name != LARGE)
         made = time.perf_counter() - begin
     return Subject(name, load_bundle(path), made, lambda: _unit_world(name), is_unit=True)
 
@@ -83,10 +90,15 @@ def lowered(bundle: Bundle, precision: str) -> Bundle:
     return load_bundle(path)
 
 
-def _unit_config(name: str):
-    """LeWM's published settings but for these; see above."""
-    from jepa_ros_export import lewm
+def _unit_config(name: UnitName):
+    """The published settings but for these; see above."""
+    from jepa_ros_export import lewm, vjepa2_ac
 
+    if name == LARGE:
+        planner = PlannerDefaults(
+            name="cem", samples=800, iterations=10, elites=10, horizon=1, knot=1, std=1.0, min_std=0.0, momentum=0.15
+        )
+        return vjepa2_ac.Config(name=name, planner=planner, max_context=1, encoder_depth=1)
     planner = PlannerDefaults(
         name="cem", samples=300, iterations=10, elites=30, horizon=5, knot=1, min_std=0.0, momentum=0.0
     )
@@ -97,21 +109,36 @@ def _unit_config(name: str):
     )  # fmt: skip
 
 
-def _parts(name: str):
+def _parts(name: UnitName):
     """The unit's modules; the same weights each time."""
     import torch
 
-    from jepa_ros_export import lewm
+    from jepa_ros_export import lewm, vjepa2_ac
 
     config = _unit_config(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
+        if name == LARGE:
+            return vjepa2_ac.build(_repeated(vjepa2_ac.random_checkpoint(config)), config)
         parts = lewm.build(lewm.random_checkpoint(config), config)
     if name != "lewm-long":
         return parts
     manifest = parts.manifest
     still = manifest.predictor.model_copy(update={"sliding": False})
     return replace(parts, manifest=manifest.model_copy(update={"predictor": still}))
+
+
+def _repeated(state: dict):
+    """The same shapes; weights but for norms' and biases are one block of numbers over and over."""
+    import torch
+
+    block = torch.randn(_BLOCK) * _WIDTH
+    for number, tensor in enumerate(state.values()):
+        if tensor.ndim > 1:
+            count = tensor.numel()
+            many = block.roll(number).repeat(-(-count // _BLOCK))  # equal ones would be stored, and read, once
+            tensor.copy_(many[:count].view(tensor.shape))
+    return state
 
 
 def _unit_key(name: str) -> str:
@@ -125,7 +152,7 @@ def _unit_key(name: str) -> str:
     return key_of(_unit_config(name).model_dump(mode="json"), SEED, LONG, sources)
 
 
-def _unit_world(name: str) -> object:
+def _unit_world(name: UnitName) -> object:
     from jepa_ros_benchmarks.plan_torch import torch_world
 
     parts = _parts(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from jepa_ros.errors import ModelError
 
 _LOG = logging.getLogger(__name__)
 _PREFERRED = ("CUDAExecutionProvider", "CPUExecutionProvider")
+_NEED_CUDA = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 
 Array = NDArray[np.generic]
 
@@ -28,13 +30,27 @@ def choose_providers(requested: tuple[str, ...] | None = None) -> tuple[str, ...
     """
     available = onnxruntime.get_available_providers()
     if requested is None:
-        return tuple(name for name in _PREFERRED if name in available)
+        return _loaded(tuple(name for name in _PREFERRED if name in available))
     missing = [name for name in requested if name not in available]
     if missing:
         raise ModelError(
             f"provider {', '.join(missing)} is not installed; this ONNX Runtime has {', '.join(available)}"
         )
-    return requested
+    return _loaded(requested)
+
+
+def _loaded(providers: tuple[str, ...]) -> tuple[str, ...]:
+    """The same, after CUDA's libraries are loaded, which pip installs where the system does not look for them."""
+    if providers[0] in _NEED_CUDA:
+        _load_cuda()
+    return providers
+
+
+@functools.cache
+def _load_cuda() -> None:
+    load = getattr(onnxruntime, "preload_dlls", None)  # since 1.21
+    if load is not None:
+        load()
 
 
 class Session:

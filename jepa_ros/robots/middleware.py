@@ -95,6 +95,9 @@ _FAST_DDS_INTERFACE = """<?xml version="1.0" encoding="UTF-8"?>
     </transport_descriptors>
     <participant profile_name="robot_interface" is_default_profile="true">
       <rtps>
+        <builtin><discovery_config>
+          <leaseAnnouncement><sec>0</sec><nanosec>100000000</nanosec></leaseAnnouncement>
+        </discovery_config></builtin>
         <useBuiltinTransports>false</useBuiltinTransports>
         <userTransports><transport_id>robot_udp</transport_id></userTransports>
       </rtps>

@@ -16,7 +16,7 @@ import onnxruntime
 
 from jepa_ros.errors import ModelError
 from jepa_ros.planning.compiled.compiler import NEXT
-from jepa_ros.runtime import choose_providers, first_line, session_options
+from jepa_ros.runtime import EXACT, choose_providers, first_line, session_options
 from jepa_ros.types import Float32
 
 _LOG = logging.getLogger(__name__)
@@ -118,8 +118,8 @@ def _open(path: Path, threads: int, providers: Sequence[str]) -> onnxruntime.Inf
 
 def _provider_options(name: str, folder: Path) -> dict[str, str]:
     if name == _CUDA:
-        # TF32 changes which candidates are elite; lower precision is in the graph, where it is asked for.
-        return {"enable_cuda_graph": "1", "use_tf32": "0"}
+        # Lower precision is in the graph, where it is asked for.
+        return {"enable_cuda_graph": "1", **EXACT[_CUDA]}
     if name == _TENSORRT:
         return {
             "trt_cuda_graph_enable": "1",

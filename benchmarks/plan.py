@@ -34,6 +34,7 @@ from jepa_ros.world_model import OnnxWorldModel
 from jepa_ros_benchmarks import plan_contenders as who
 from jepa_ros_benchmarks.plan_figures import Label, Run, Series, own_reference, row_of, with_ratios
 from jepa_ros_benchmarks.plan_limit import PROVIDERS, best_flops_per_second, installed
+from jepa_ros_benchmarks.plan_ours import ENGINES
 from jepa_ros_benchmarks.plan_problems import (
     Case,
     base_settings,
@@ -56,9 +57,7 @@ PLANNERS = "cem,icem,mppi,gradient,hybrid"
 
 def main(
     bundle: Annotated[Path | None, typer.Argument(help="folder of a bundle; default: the shipped one")] = None,
-    unit_name: Annotated[
-        UnitName | None, typer.Option("--unit", help="a work unit of random weights instead")
-    ] = None,
+    unit_name: Annotated[UnitName | None, typer.Option("--unit", help="a work unit of random weights instead")] = None,
     planner: Annotated[str, typer.Option(help="names, with commas between")] = PLANNERS,
     provider: Annotated[str | None, typer.Option(help="of cpu,cuda,tensorrt; default: those installed")] = None,
     precision: Annotated[str, typer.Option(help="of fp32,fp16,int8, and for PyTorch on a GPU tf32,bf16")] = "fp32",
@@ -72,6 +71,7 @@ def main(
     threads: Annotated[str, typer.Option(help="of the CPU, each tried")] = "1,2",
     torch: Annotated[bool, typer.Option(help="PyTorch's rows, and public planners, which need it")] = True,
     public: Annotated[bool, typer.Option(help="public planners' rows")] = True,
+    engine: Annotated[str, typer.Option(help="of this package's planners")] = ",".join(ENGINES),
     kinds: Annotated[str, typer.Option("--torch-kinds", help="of PyTorch on a GPU")] = "eager,graph,compiled",
     json_out: Annotated[Path | None, typer.Option("--json", help="write the rows here")] = None,
     plot_out: Annotated[Path | None, typer.Option("--plot", help="write a plot of energy against time here")] = None,
@@ -96,12 +96,15 @@ def main(
             of_planner=own_settings(setting or []),
             torch=torch,
             public=public,
-            kinds=tuple(kinds.split(",")),
+            engines=engine.split(","),
+            kinds=kinds.split(","),
             published=subject.name != LARGE,
         )
         unknown = [name for name in wanted.providers if name not in PROVIDERS]
         if unknown:
             raise JepaRosError(f"--provider {unknown[0]}: must be of {', '.join(PROVIDERS)}")
+        if strange := set(wanted.engines) - set(ENGINES):
+            raise JepaRosError(f"--engine {strange.pop()}: must be of {', '.join(ENGINES)}")
         measure(subject, wanted, repeats, console, json_out, plot_out)
     except JepaRosError as error:
         console.print(f"[red]plan: {escape(str(error))}[/red]")
@@ -112,12 +115,11 @@ def measure(
     subject: Subject, wanted: who.Wanted, repeats: int, console: Console, json_out: Path | None, plot_out: Path | None
 ) -> None:
     """Let everybody plan; print the table, and write what is asked for."""
-    # A candidate of the large unit takes seconds on a CPU: there, nobody searches for a reference.
-    judging = wanted.providers[0] if subject.name == LARGE else "cpu"
+    judging = "cpu" if "cpu" in wanted.providers else wanted.providers[0]
     model = OnnxWorldModel(subject.bundle, 1, installed(judging))
     real = not subject.is_unit and drivable(subject.bundle.manifest)
     cases, source = cases_of(model, repeats, wanted.settings.horizon, real)
-    references = [math.nan] * len(cases)
+    references = [math.nan] * len(cases)  # a candidate of the large unit takes seconds on a CPU
     if wanted.published:
         references = [float(energy) for energy in reference_energies(model, cases, wanted.settings)]
     lines: list[str] = []

@@ -17,7 +17,7 @@ from jepa_ros_benchmarks.plan_figures import Label, Run
 from jepa_ros_benchmarks.plan_limit import fixed_graph_flops, installed, plan_flops
 from jepa_ros_benchmarks.plan_ours import ENGINES, OwnPlanner
 from jepa_ros_benchmarks.plan_problems import REFERENCE_SEED, Case, published_settings
-from jepa_ros_benchmarks.plan_units import Subject, lowered
+from jepa_ros_benchmarks.plan_units import LARGE, Subject, lowered
 
 if TYPE_CHECKING:
     from jepa_ros_benchmarks.plan_torch import TorchWorld
@@ -57,7 +57,7 @@ class Wanted:
         threads: of the CPU, each tried.
         settings: of all planners. of_planner: of one, by its name.
         torch, public: whether PyTorch and public planners take part.
-        kinds: of PyTorch on a GPU; see `plan_cuda.KINDS`.
+        engines: of this package's planners, see `plan_ours.ENGINES`. kinds: of PyTorch on a GPU, see `plan_cuda.KINDS`.
         published: whether the published search takes part, whose energies are the references.
     """
 
@@ -69,6 +69,7 @@ class Wanted:
     of_planner: Mapping[str, Mapping[str, Any]]
     torch: bool = True
     public: bool = True
+    engines: Sequence[str] = ENGINES
     kinds: Sequence[str] = ("eager", "graph", "compiled")
     published: bool = True
 
@@ -91,14 +92,15 @@ def own(subject: Subject, wanted: Wanted, skip: Callable[[str], None]) -> Iterat
             continue
         for provider, threads in wanted.places():
             try:
-                names, bundle = installed(provider), lowered(subject.bundle, precision)
+                names = installed(provider)
+                bundle = subject.bundle if _is_plan_only(subject, precision) else lowered(subject.bundle, precision)
                 begin = time.perf_counter()
                 model = OnnxWorldModel(bundle, threads or 1, names)
                 opened = time.perf_counter() - begin
             except JepaRosError as error:
                 skip(f"{provider} {precision}: {error}")
                 continue
-            for engine in ENGINES:
+            for engine in wanted.engines:
                 for name in wanted.planners:
                     label = Label(name, engine, provider, precision, threads)
                     try:
@@ -107,10 +109,16 @@ def own(subject: Subject, wanted: Wanted, skip: Callable[[str], None]) -> Iterat
                         skip(f"{label}: {error}")
 
 
+def _is_plan_only(subject: Subject, precision: str) -> bool:
+    """Whether plan graphs alone are converted: a bundle of this size is not, for a benchmark."""
+    return subject.name == LARGE and precision == "fp16"
+
+
 def _own(subject: Subject, model: OnnxWorldModel, label: Label, config: PlannerConfig, opened: float) -> Contender:
     begin = time.perf_counter()
     apart = label.provider != "cpu"
-    planner = OwnPlanner(model, label.planner, config, label.engine, SEED, apart)
+    half = _is_plan_only(subject, label.precision)
+    planner = OwnPlanner(model, label.planner, config, label.engine, SEED, apart, half)
     made = time.perf_counter() - begin
     plain = plan_flops(subject.bundle, label.planner, config, config.iterations)
     return Contender(label, config, planner, plain, opened + made, calls=planner.calls)

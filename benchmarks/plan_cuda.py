@@ -1,8 +1,4 @@
-"""PyTorch on a GPU: eager, the whole search in one CUDA graph, and the same with `torch.compile`'s fused kernels.
-
-Written where no GPU was at hand: the search itself is the one that runs on the CPU, but capture, compilation and their
-timing have not run yet.
-"""
+"""PyTorch on a GPU: eager, the whole search in one CUDA graph, and the same with `torch.compile`'s fused kernels."""
 
 from __future__ import annotations
 
@@ -59,7 +55,8 @@ class CudaCEM:
         self._world = deepcopy(world).to(self._device)
         self._config, self._kind, self._precision, self._seed, self._warm = config, kind, precision, seed, warm
         if kind == "compiled":
-            self._world.rollout = torch.compile(self._world.rollout, dynamic=False)  # type: ignore[method-assign]
+            # Of a rollout, which repeats it, compiling takes minutes.
+            self._world.predictor = torch.compile(self._world.predictor, dynamic=False)  # type: ignore[assignment]
         self._graph: torch.cuda.CUDAGraph | None = None
         self._inputs: list[Tensor] = []
         self._outputs: tuple[Tensor, Tensor] | None = None

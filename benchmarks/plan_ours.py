@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jepa_ros.errors import PlanningError
+from jepa_ros.planning.compiled.planner import GraphPlanner
 from jepa_ros.planning.config import PlannerConfig
 from jepa_ros.planning.factory import Engine, make_planner
 from jepa_ros.planning.problem import Plan, PlanProblem
@@ -29,17 +31,23 @@ class OwnPlanner:
         seed: of its noise.
         traced_apart: whether the iterations are timed in a second plan, without which a planner on a GPU need not come
             back between them.
+        half: whether plan graphs compute the model in fp16, whatever that changes: what is reached is in the row.
 
     Raises:
         PlanningError: the planner, or the bundle for it, is not there.
     """
 
     def __init__(
-        self, model: OnnxWorldModel, name: str, config: PlannerConfig, engine: Engine, seed: int, traced_apart: bool
-    ) -> None:
+        self, model: OnnxWorldModel, name: str, config: PlannerConfig, engine: Engine, seed: int, traced_apart: bool,
+        half: bool = False,
+    ) -> None:  # fmt: skip
         self._model, self._config, self._traced_apart = model, config, traced_apart
         settings = {**asdict(config), "name": name}
         self.planner = make_planner(model.manifest, model, settings, seed=seed, engine=engine)
+        if half:
+            if not isinstance(self.planner, GraphPlanner):
+                raise PlanningError("engine numpy: its graphs are the bundle's, in fp32")
+            self.planner.compute_in_half()
 
     def __call__(self, case: Case) -> Run:
         problem = problem_of(self._model, case, self._config.horizon)

@@ -5,9 +5,9 @@ feed-forward of 768, projector 192) with its context of 3 steps, which slides. `
 8 that never slides, so that keys and values may be kept. Both plan from a history of 3 by CEM 300 × 10, 30 elites,
 horizon 5, on the squared distance of the last latent.
 
-`vjepa2-ac` is V-JEPA 2-AC's predictor at its published size (305 M parameters, 256 tokens of 1408), which plans one step
-ahead by CEM 800 × 10 on the L1 distance of its tokens. Its encoder is one layer deep, since plans do not use it, and its
-weights are a block of random numbers over and over, so that the unit can be packed.
+`vjepa2-ac` is V-JEPA 2-AC's predictor at its published size (305 M parameters, 256 tokens of 1408), which plans one
+step ahead by CEM 800 × 10 on the L1 distance of its tokens. Its encoder is one layer deep, since plans do not use it,
+and its matrices are a block of random numbers over and over, so that the unit can be packed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
 
 from jepa_ros.bundle.loader import Bundle, load_bundle, sha256
 from jepa_ros.bundle.manifest import MANIFEST_NAME, PlannerDefaults
@@ -117,10 +119,9 @@ def _parts(name: UnitName):
 
     config = _unit_config(name)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
         if name == LARGE:
             return vjepa2_ac.build(_repeated(vjepa2_ac.random_checkpoint(config)), config)
-        parts = lewm.build(lewm.random_checkpoint(config), config)
+        parts = lewm.build(_drawn(lewm.random_checkpoint(config)), config)
     if name != "lewm-long":
         return parts
     manifest = parts.manifest
@@ -128,16 +129,37 @@ def _parts(name: UnitName):
     return replace(parts, manifest=manifest.model_copy(update={"predictor": still}))
 
 
-def _repeated(state: dict):
-    """The same shapes; weights but for norms' and biases are one block of numbers over and over."""
+def _drawn(state: dict):
+    """The same shapes, drawn by NumPy: PyTorch's versions draw differently. As wide as `lewm.random_checkpoint`."""
     import torch
 
-    block = torch.randn(_BLOCK) * _WIDTH
-    for number, tensor in enumerate(state.values()):
+    rng = np.random.default_rng(SEED)
+    for name, tensor in sorted(state.items()):
+        if not tensor.is_floating_point():
+            continue
+        drawn = rng.standard_normal(tuple(tensor.shape), np.float32)
+        if name.endswith("running_var"):
+            drawn = rng.uniform(0.5, 1.5, tuple(tensor.shape)).astype(np.float32)
+        elif tensor.ndim > 1:
+            drawn *= tensor[0].numel() ** -0.5
+        else:  # a norm's weight, or a bias
+            drawn = np.float32(name.endswith("weight")) + 0.1 * drawn
+        tensor.copy_(torch.from_numpy(drawn))
+    return state
+
+
+def _repeated(state: dict):
+    """The same shapes; matrices are one block of numbers over and over, other weights 1, biases 0."""
+    import torch
+
+    block = torch.from_numpy(np.random.default_rng(SEED).standard_normal(_BLOCK, np.float32) * np.float32(_WIDTH))
+    for number, (name, tensor) in enumerate(sorted(state.items())):
         if tensor.ndim > 1:
             count = tensor.numel()
             many = block.roll(number).repeat(-(-count // _BLOCK))  # equal ones would be stored, and read, once
             tensor.copy_(many[:count].view(tensor.shape))
+        elif tensor.ndim == 1:
+            tensor.fill_(float(name.endswith("weight")))
     return state
 
 

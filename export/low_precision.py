@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import external_data_helper, shape_inference
 
 from jepa_ros.errors import BundleError
-from jepa_ros.planning.compiled.half import FP32_OPERATORS, stay_wide
+from jepa_ros.planning.compiled.half import FP32_OPERATORS, stay_wide, told_statistics
 from jepa_ros_export.weights import save_graph
 
 Inputs = dict[str, NDArray[np.generic]]
@@ -55,7 +55,7 @@ def to_fp16(source: Path, target: Path, seen: Inputs) -> None:
             keep_io_types=True,
             disable_shape_infer=True,
             op_block_list=[*DEFAULT_OP_BLOCK_LIST, *FP32_OPERATORS],
-            node_block_list=kept,
+            node_block_list=[*kept, *told_statistics(model.graph)],
         )
         stay_wide(model.graph)
         OnnxModel.graph_topological_sort(model.graph)

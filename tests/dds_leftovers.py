@@ -1,8 +1,8 @@
 """Shared memory of DDS participants that are dead.
 
 A process that is killed leaves what it shared, here 35 MB of the machine's memory; a living peer that had opened it
-takes it away, and after a test there is none. Fast DDS holds a file lock for as long as a participant lives, and so does
-its own `fastdds shm clean` tell the dead, which is not among the packages on PyPI.
+takes it away, and after a test there is none. Fast DDS holds a file lock for as long as a participant lives: so its
+own `fastdds shm clean` tells the dead, which is not among the packages on PyPI.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 from pathlib import Path
 
-SHARED = Path("/dev/shm")  # noqa: S108 (where the system has it)
+SHARED = Path("/dev/shm")
 
 
 def remove_dead_segments(folder: Path = SHARED) -> int:

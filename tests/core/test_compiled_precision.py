@@ -6,6 +6,7 @@ import logging
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto
 
@@ -205,3 +206,29 @@ def test_sums_and_exponentials_stay_wide():
 def test_an_unknown_precision_is_named():
     with pytest.raises(PlanningError, match="'precision' must be one of auto, fp32, fp16, got 'bf16'"):
         PlannerConfig(precision="bf16")
+
+
+def test_a_normalisation_that_tells_its_statistics_stays_fp32():
+    value = onnx.helper.make_tensor_value_info
+    names = ["plain", "told"]
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("LayerNormalization", ["x", "scale"], ["plain"], name="plain"),
+            onnx.helper.make_node("LayerNormalization", ["x", "scale"], ["told", "mean", "deviation"], name="told"),
+        ],
+        "norms",
+        [value("x", TensorProto.FLOAT, [2, 8])],
+        [value(name, TensorProto.FLOAT, [2, 8]) for name in names],
+        [onnx.numpy_helper.from_array(np.ones(8, np.float32), "scale")],
+    )
+    graph.output.append(value("mean", TensorProto.FLOAT, [2, 1]))
+    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+    x = np.random.default_rng(0).standard_normal((2, 8)).astype(np.float32)
+    half = to_half(made)
+    session = onnxruntime.InferenceSession(half.SerializeToString(), providers=["CPUExecutionProvider"])
+    plain, told, mean = session.run([*names, "mean"], {"x": x})
+    exact = (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True)
+    np.testing.assert_allclose(mean[:, 0], x.mean(1), atol=1e-6)
+    np.testing.assert_allclose(told, exact, atol=1e-4)
+    np.testing.assert_allclose(plain, exact, atol=5e-3)
+    assert np.abs(told - exact).max() < np.abs(plain - exact).max()

@@ -37,6 +37,7 @@ def test_a_robot_on_fast_dds_behind_one_interface(tmp_path: Path):
     tree = ElementTree.parse(found["FASTRTPS_DEFAULT_PROFILES_FILE"])
     named = [found.text for found in tree.iter("{http://www.eprosima.com}interface")]
     assert named == ["wlan0", "lo"]
+    assert [found.text for found in tree.iter("{http://www.eprosima.com}nanosec")] == ["100000000"]
 
 
 def test_an_interface_that_the_middleware_cannot_be_told_is_refused(tmp_path: Path):

@@ -11,6 +11,7 @@ import onnx.version_converter
 from onnx import TensorProto, helper
 
 from jepa_ros.errors import BundleError
+from jepa_ros.planning.compiled.gelu import name_gelu
 from jepa_ros.planning.compiled.half import to_half
 
 _DOMAIN = "jepa_ros.bundle"
@@ -62,6 +63,7 @@ def graph_function(path: Path, name: str, opset: int, half: bool = False) -> Gra
             raise BundleError(f"graph {path}: cannot be converted to opset {opset} ({error})") from error
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
+    name_gelu(model.graph)
     if half:
         try:
             model = to_half(model)

@@ -123,6 +123,10 @@ class GraphPlanner(IteratedPlanner):
         """Files of the plan graphs that are open, in the order in which they were needed."""
         return [run.path for run in self._runs.values()]
 
+    def compute_in_half(self) -> None:
+        """Compute the model in fp16 from now on, whether the plans agree or not; `prepare` may take that back."""
+        self._precision.chosen = "fp16"
+
     def prepare(self, problem: PlanProblem) -> None:
         """Compile and open what a problem of this kind needs under a deadline, and run it once; before that, choose the
         precision, see `PrecisionChoice`."""

@@ -27,6 +27,7 @@ from jepa_ros_benchmarks.plan_problems import cache_folder, key_of
 UnitName = Literal["lewm", "lewm-long", "vjepa2-ac"]
 LARGE: UnitName = "vjepa2-ac"
 SEED, LONG = 0, 8
+_DRAWN = "by NumPy"  # another way to draw weights makes another unit
 _WIDTH = 0.02  # of their distribution: the usual one of a transformer before training
 _BLOCK = 1_000_003  # numbers that the weights of the large unit repeat; a prime, so that no two rows are alike
 _DEFAULT_FAMILY = "sigreg_jepa"
@@ -171,7 +172,7 @@ def _unit_key(name: str) -> str:
         raise JepaRosError("a unit is made by jepa_ros_export, which is not installed") from error
     folder = Path(jepa_ros_export.__file__).parent
     sources = {path.name: sha256(path) for path in sorted(folder.glob("*.py"))}
-    return key_of(_unit_config(name).model_dump(mode="json"), SEED, LONG, sources)
+    return key_of(_unit_config(name).model_dump(mode="json"), SEED, LONG, _DRAWN, sources)
 
 
 def _unit_world(name: UnitName) -> object:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from jepa_ros.errors import ModelError
 
 _LOG = logging.getLogger(__name__)
-_PREFERRED = ("CUDAExecutionProvider", "CPUExecutionProvider")
+_CPU = "CPUExecutionProvider"
+_PREFERRED = ("CUDAExecutionProvider", _CPU)
 _NEED_CUDA = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 # CUDA's products are in TF32 if nothing is said: a bundle's golden values were then missed by 2.4e-3.
 EXACT = {"CUDAExecutionProvider": {"use_tf32": "0"}}
@@ -123,7 +124,7 @@ class Session:
         Raises:
             ModelError: a name that the graph does not have.
         """
-        return BoundRun(self._session, self.path.name, inputs, outputs)
+        return BoundRun(self._session, self.path.name, inputs, outputs, elsewhere=self.provider != _CPU)
 
 
 class BoundRun:
@@ -133,6 +134,8 @@ class BoundRun:
         session: the opened graph.
         graph: its file's name, for messages.
         inputs, outputs: buffers by name; they are kept alive here.
+        elsewhere: whether it runs where these buffers are not: ONNX Runtime then copies an input when it is bound, and
+            would not see what is written afterwards.
 
     Raises:
         ModelError: a name that the graph does not have; when called, buffers whose shape or type it does not take.
@@ -144,20 +147,29 @@ class BoundRun:
         graph: str,
         inputs: dict[str, Array],
         outputs: dict[str, Array],
+        elsewhere: bool = False,
     ) -> None:
-        self._session, self._graph, self._keep = session, graph, (inputs, outputs)
+        self._session, self._graph, self._inputs, self._keep = session, graph, inputs, outputs
+        self._elsewhere = elsewhere
         self._binding = session.io_binding()
         try:
-            for name, array in inputs.items():
-                self._binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+            self._bind_inputs()
             for name, array in outputs.items():
                 self._binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         except Exception as error:  # as above
             raise ModelError(f"graph {graph}: {first_line(error)}") from error
 
+    def _bind_inputs(self) -> None:
+        for name, array in self._inputs.items():
+            self._binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+
     def __call__(self) -> None:
         try:
+            if self._elsewhere:
+                self._bind_inputs()
             self._session.run_with_iobinding(self._binding)
+            if self._elsewhere:
+                self._binding.synchronize_outputs()
         except Exception as error:  # as above
             raise ModelError(f"graph {self._graph}: {first_line(error)}") from error
 

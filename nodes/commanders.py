@@ -21,7 +21,7 @@ _WHOLE_LOOK = 20  # every so many looks; one that only counts publishers takes s
 _HEARD = 30  # newest commands that are looked at
 _REMEMBERED = 512
 _UNNAMED = "_NODE_NAME_UNKNOWN_"  # by rmw, until the participant has told its nodes
-_UNNAMED_S = 0.3
+_UNNAMED_S = 3.5  # a name that did not reach somebody is told again every 3 s
 _BARE = "_CREATED_BY_BARE_DDS_APP_"  # by rmw: a writer of no ROS node, as the firmware of a Go2 has on its own topics
 _OURS = "joint_commands"  # no robot's own software writes here
 _HEARD_S = 1.0  # a command that was not ours counts for so long
@@ -37,9 +37,11 @@ class Commanders:
     A command on `joint_commands` that is neither ours nor the watchdog's, or cannot be read, is proof by itself. A
     publisher that has said nothing yet counts too, on every topic that robots take commands from, but for these: DDS
     goes on naming those of a killed process for 20 s, so one of this node's own name is only told by what it sends; and
-    a publisher is there some milliseconds before its name is, so one without a name counts once it has had none for
-    0.3 s. On other topics than `joint_commands` the robot's own drivers are partners, and a writer of no ROS node is
-    not counted: a robot's firmware has such, and they cannot be told from a program of somebody's.
+    a publisher is there before its name is, by some milliseconds or, rarely, by seconds, and one that is killed in
+    between has none for those 20 s. So one without a name counts once it has had none for 3.5 s, and on
+    `joint_commands`, where we hear what it sends, not at all. On other topics than `joint_commands` the robot's own drivers are partners, and a
+    writer of no ROS node is not counted: a robot's firmware has such, and they cannot be told from a program of
+    somebody's.
 
     Args:
         node: whose own publisher is not counted.
@@ -112,7 +114,7 @@ class Commanders:
 
     def _strangers(self, now: float) -> tuple[str, ...]:
         """Nodes of the foreign publishers that have a name, or have had none for long."""
-        others = [who for topic in self._topics for who in self._publishers(topic) if not self._is_partner(topic, *who)]
+        others = [who for topic in self._topics for who in self._publishers(topic) if not self._is_spared(topic, *who)]
         strangers = [f"{space.rstrip('/')}/{name}" for name, space in others if name != _UNNAMED]
         if len(strangers) == len(others):
             self._unnamed_since = None
@@ -122,8 +124,8 @@ class Commanders:
             strangers.append("a node without a name")
         return tuple(strangers)
 
-    def _is_partner(self, topic: str, name: str, space: str) -> bool:
-        if topic != _OURS and name == _BARE:
+    def _is_spared(self, topic: str, name: str, space: str) -> bool:
+        if name == (_UNNAMED if topic == _OURS else _BARE):
             return True
         named = name in self._partners or (topic != _OURS and name in self._drivers)
         return named and space == self._node.get_namespace()

@@ -267,7 +267,8 @@ class JointCommandNode(ManagedNode):
             return
         total = self._safety.total
         for event in self._safety.events[self._reported - total :] if total > self._reported else ():
-            self.get_logger().warning(f"{event.reason}: {event.detail}")
+            who = f" ({', '.join(self._commanders.names)})" if event.reason == "two_commanders" else ""
+            self.get_logger().warning(f"{event.reason}: {event.detail}{who}")
         if decision.state != self._told_state:
             self.get_logger().info(f"{self._told_state} → {decision.state}")
             self._told_state = decision.state

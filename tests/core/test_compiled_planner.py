@@ -6,6 +6,7 @@ import logging
 import shutil
 
 import numpy as np
+import onnxruntime
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -172,6 +173,28 @@ def test_falling_back_to_the_cpu_is_loud_and_counted(default, tmp_path, monkeypa
     assert plan.feasible
     assert execution.fallbacks == before + 1
     assert "CUDAExecutionProvider was asked for, and it runs on CPUExecutionProvider" in caplog.text
+
+
+def test_a_graph_that_cuda_has_in_part_runs_without_a_recording(default, tmp_path, monkeypatch, caplog):
+    """ONNX Runtime refuses to record it; how it says so was seen on a GPU, of V-JEPA 2-AC's predictor."""
+    opened, asked = onnxruntime.InferenceSession, []
+
+    def refusing(path, options, providers):
+        asked.append(dict(providers))
+        if asked[-1]["CUDAExecutionProvider"].get("enable_cuda_graph") == "1":
+            raise RuntimeError("FAIL : This session cannot use the graph capture feature as requested by the user")
+        return opened(path, options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(execution, "choose_providers", lambda _: ("CUDAExecutionProvider", "CPUExecutionProvider"))
+    monkeypatch.setattr(execution.onnxruntime, "InferenceSession", refusing)
+    with caplog.at_level(logging.WARNING):
+        plan = GraphPlanner(default, CONFIG, cache=tmp_path).plan(problem_of(default))
+    assert plan.feasible
+    assert [given["CUDAExecutionProvider"] for given in asked] == [
+        {"enable_cuda_graph": "1", "use_tf32": "0"},
+        {"use_tf32": "0"},
+    ]
+    assert "runs without a CUDA graph" in caplog.text
 
 
 def test_goal_limits_and_weights_change_without_compiling(default, tmp_path):

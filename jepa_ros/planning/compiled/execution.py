@@ -20,6 +20,7 @@ from jepa_ros.runtime import EXACT, choose_providers, first_line, session_option
 from jepa_ros.types import Float32
 
 _LOG = logging.getLogger(__name__)
+_NOT_CAPTURED = "cannot use the graph capture feature"  # ONNX Runtime, of a graph that is not on CUDA as a whole
 _CUDA, _TENSORRT, _CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
 
 fallbacks = 0
@@ -109,9 +110,18 @@ class PlanRun:
 
 
 def _open(path: Path, threads: int, providers: Sequence[str]) -> onnxruntime.InferenceSession:
-    configured = [(name, _provider_options(name, path.parent)) for name in providers]
+    configured = {name: _provider_options(name, path.parent) for name in providers}
+    options = session_options(threads)
     try:
-        return onnxruntime.InferenceSession(str(path), session_options(threads), providers=configured)
+        try:
+            return onnxruntime.InferenceSession(str(path), options, providers=list(configured.items()))
+        except Exception as error:  # as above
+            if _CUDA not in configured or _NOT_CAPTURED not in str(error):
+                raise
+            # Some operator has no kernel on CUDA: its neighbours still have.
+            _LOG.warning("plan graph %s: runs without a CUDA graph, since a part of it runs on the CPU", path)
+            configured[_CUDA] = EXACT[_CUDA]
+            return onnxruntime.InferenceSession(str(path), options, providers=list(configured.items()))
     except Exception as error:  # as above
         raise ModelError(f"plan graph {path}: cannot be opened ({first_line(error)})") from error
 

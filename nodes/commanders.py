@@ -39,8 +39,8 @@ class Commanders:
     goes on naming those of a killed process for 20 s, so one of this node's own name is only told by what it sends; and
     a publisher is there before its name is, by some milliseconds or, rarely, by seconds, and one that is killed in
     between has none for those 20 s. So one without a name counts once it has had none for 3.5 s, and on
-    `joint_commands`, where we hear what it sends, not at all. On other topics than `joint_commands` the robot's own drivers are partners, and a
-    writer of no ROS node is not counted: a robot's firmware has such, and they cannot be told from a program of
+    `joint_commands`, where we hear what it sends, not at all. On other topics the robot's own drivers are partners, and
+    a writer of no ROS node is not counted: a robot's firmware has such, and they cannot be told from a program of
     somebody's.
 
     Args:

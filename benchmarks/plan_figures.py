@@ -141,6 +141,10 @@ def relative_energy(series: Series) -> float | None:
     return float(np.median(np.array(series.judged) / np.array(series.references)))
 
 
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
 def row_of(unit: str, label: Label, config: PlannerConfig, series: Series) -> dict[str, Any]:
     """A contender's fields, but for those that need the others' (see `with_ratios`) or the device's limit."""
     milliseconds, share = time_to_reference(series)
@@ -159,7 +163,7 @@ def row_of(unit: str, label: Label, config: PlannerConfig, series: Series) -> di
         **times_ms(series.runs),
         "ratio_to_torch": None,
         "energy": float(np.median(series.judged)),
-        "reference_energy": float(np.median(series.references)),
+        "reference_energy": _known(float(np.median(series.references))),
         "energy_to_reference": relative_energy(series),
         "predictor_calls": predictor_calls(label.planner, config, iterations),
         "ms_to_reference_energy": milliseconds,

@@ -174,3 +174,20 @@ def test_captured_plans_are_counted_as_the_eager_ones(model, cases, world, confi
     count_flops(made, cases[0])
     each = 2 * 3 * 8
     assert [c.flops for c in made] == [each * config.samples * config.horizon * config.iterations] * 2
+
+
+def test_tokens_and_a_measured_pose_are_searched_alike(tmp_path):
+    """V-JEPA 2-AC's state is a map of tokens and a pose, which the predictor takes and gives apart."""
+    from jepa_ros_export import vjepa2_ac
+    from jepa_ros_export.writer import write_bundle
+
+    config = vjepa2_ac.tiny()
+    parts = vjepa2_ac.build(vjepa2_ac.random_checkpoint(config), config)
+    write_bundle(parts, tmp_path / "tokens", with_derivative=False)
+    model = OnnxWorldModel(load_bundle(tmp_path / "tokens"))
+    world = torch_world(parts.manifest, parts.predictor, {})
+    settings = replace(base_settings(model.manifest, {"samples": 16, "iterations": 2}), elites=4)
+    (case,) = made_up_cases(model, 1, settings.horizon)
+    assert check_parity(world, model, case, settings.horizon) < 1e-4
+    run = EagerCEM(world, settings, threads=1, seed=0)(case)
+    assert judge(model, case, run.actions) == pytest.approx(run.energies[-1], rel=1e-4)

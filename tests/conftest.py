@@ -25,6 +25,7 @@ from jepa_ros.bundle.manifest import (
     StateTensor,
     Timing,
 )
+from tests.dds_leftovers import remove_dead_segments
 
 SIDE, LATENT, CONTEXT = 16, 8, 3
 
@@ -147,6 +148,11 @@ def tiny_bundle_with_head(tmp_path: Path) -> Path:
 def tiny_grey_bundle(tmp_path: Path) -> Path:
     """The same with an encoder that takes one channel."""
     return make_tiny_bundle(tmp_path / "grey", channels=1)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Free what earlier runs left in shared memory; later, participants of this process may still look at it."""
+    remove_dead_segments()
 
 
 _ended: list[int] = []

@@ -16,8 +16,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed: run `make setup`")
 
-_ROOT = Path(__file__).resolve().parents[2]
-_PROFILE = str(_ROOT / "config" / "fastdds_shm.xml")
+_PROFILE = str(Path(__file__).with_name("fastdds_shm.xml"))
 _DOMAINS = itertools.count(os.getpid())
 
 
@@ -33,8 +32,6 @@ os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = os.environ["FASTDDS_DEFAULT_PROFI
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-
-from tests.dds_leftovers import remove_dead_segments
 
 _ANSWER_S, _TRIES = 5.0, 4
 
@@ -147,7 +144,6 @@ class Rig:
         for node in self._nodes:
             node.destroy_node()
         rclpy.shutdown(context=self.context)
-        remove_dead_segments()
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
-"""Real nodes in processes of their own, over real DDS in shared memory, in a domain that no other test uses."""
+"""Real nodes in processes of their own, over real DDS on the loopback interface and in shared memory, as a launch has
+them, in a domain that no other test uses."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed: run `make setup`")
 
-_PROFILE = str(Path(__file__).with_name("fastdds_shm.xml"))
+_PROFILE = str(Path(__file__).with_name("fastdds_loopback.xml"))
 _DOMAINS = itertools.count(os.getpid())
 
 

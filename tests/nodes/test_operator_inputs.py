@@ -72,14 +72,21 @@ def test_stop_topic_and_deadman(rig: Rig):
 
 
 def test_a_second_commander_is_counted_and_a_dead_or_partner_one_is_not(rig: Rig):
-    statuses = standing(rig)
     rig.start("command_watchdog")
+    statuses = standing(rig)
     rig.spin(3.0)
     assert "two_commanders" not in statuses[-1][1].event_reasons
     stranger = Node("stranger", context=rig.context)
     rig.add_node(stranger)
     stranger.create_publisher(JointCommand, "joint_commands", qos.COMMAND)
-    rig.wait("the stranger to be seen", lambda: "two_commanders" in statuses[-1][1].event_reasons)
+
+    def seen() -> bool:
+        if "two_commanders" in statuses[-1][1].event_reasons:
+            return True
+        # A busy machine may have made it damp before; then the stranger stands in the way of `recover`.
+        return statuses[-1][1].state == "damp" and "more on the command topic" in ask(rig, "recover").message
+
+    rig.wait("the stranger to be seen", seen)
 
 
 def test_one_that_was_killed_does_not_stand_in_the_way_of_its_successor(rig: Rig):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from jepa_ros_export.vjepa2_ac_pose import angles, move, rotation
+from jepa_ros_export.vjepa2_ac_pose import angle_of, angles, move, rotation
 
 pytestmark = pytest.mark.families
 
@@ -71,3 +71,24 @@ def test_half_a_turn_is_plus_pi_whatever_the_sign_of_zero():
 def test_rotations_and_angles_undo_each_other():
     angle = torch.tensor([[0.1, -0.2, 0.3], [-3.0, 1.5, 2.0]], dtype=torch.float64)
     np.testing.assert_allclose(angles(rotation(angle)), angle, atol=1e-12)
+
+
+def test_the_angle_is_atan2s_with_its_gradient_all_around():
+    around = torch.linspace(-math.pi, math.pi, 721, dtype=torch.float64)[1:]
+    size = torch.logspace(-6, 6, 720, dtype=torch.float64)
+    y, x = around.sin() * size, around.cos() * size
+    on_axes = torch.tensor([[0.0, 1], [1, 0], [-1, 0], [0.0, -1], [1, 1], [-1, -1], [1, -1], [-1, 1]]).double()
+    y, x = torch.cat([y, on_axes[:, 0]]).requires_grad_(), torch.cat([x, on_axes[:, 1]]).requires_grad_()
+    found, told = angle_of(y, x), torch.atan2(y, x)
+    np.testing.assert_allclose(found.detach(), told.detach(), rtol=0, atol=3e-12)
+    ours, theirs = (torch.autograd.grad(angle.sum(), (y, x)) for angle in (found, told))
+    for mine, torchs in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(mine * size.max(), torchs * size.max(), rtol=1e-9, atol=1e-6)
+
+
+def test_no_direction_has_an_angle_and_a_gradient():
+    y = torch.zeros(1, requires_grad=True)
+    angle = angle_of(y, torch.zeros(1))
+    angle.backward()
+    assert float(angle) == 0.0
+    assert torch.isfinite(y.grad).all()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from jepa_ros_msgs.msg import ActionChunk, AppliedAction, JointCommand, SafetyStatus, StageLatency
 
 from jepa_ros.errors import RobotError
 from jepa_ros.messages import JointOrder, seconds
 from jepa_ros.robots import load_robot
+from jepa_ros.types import Float32
 from jepa_ros_nodes import qos
 from jepa_ros_nodes.polling import PolledSubscriptions
 from jepa_ros_replay.result import CommandRow, PlanRow, ReplayResult, SafetyRow
@@ -26,7 +29,7 @@ class ReplayListener:
     def __init__(self, inputs: PolledSubscriptions, result: ReplayResult) -> None:
         robot = load_robot(result.robot)
         self._order, self._recorded_order = JointOrder(robot), JointOrder(robot)
-        self._result, self._plan = result, ActionChunk()
+        self._result, self._plan, self._latest = result, ActionChunk(), Time()
         self._counts: dict[str, int] = {}
         result.joint_names = robot.joint_names
         inputs.add(ActionChunk, "plan", self._on_plan, qos.RECENT)
@@ -44,15 +47,17 @@ class ReplayListener:
         self._result.recorded.append(CommandRow(seconds(message.header.stamp), position))
 
     def _on_plan(self, message: ActionChunk) -> None:
-        if message.steps:
-            self._plan = message
+        if not message.steps:
+            return
+        self._plan = message
+        rows = self._result.plans
+        if rows and self._latest == message.observed:
+            rows[-1] = replace(rows[-1], plan_energy=message.energy, actions=_actions(message))
 
     def _on_latency(self, message: StageLatency) -> None:
-        """Comes after the plan of the same frame, if there is one."""
-        plan = self._plan if self._plan.observed == message.header.stamp else None
-        actions = None
-        if plan is not None:
-            actions = np.asarray(plan.values, dtype=np.float32).reshape(plan.steps, len(plan.names))
+        """Sent after the plan of the same frame, if there is one; read before it where both come between two looks."""
+        self._latest = message.header.stamp
+        plan = self._plan if self._plan.observed == self._latest else None
         self._result.plans.append(
             PlanRow(
                 t=seconds(message.header.stamp),
@@ -62,7 +67,7 @@ class ReplayListener:
                 plan_energy=float("nan") if plan is None else plan.energy,
                 stage_ms=(message.decode * 1e3, 0.0, message.encode * 1e3, message.plan * 1e3),
                 restarted="",
-                actions=actions,
+                actions=None if plan is None else _actions(plan),
                 latent=None,
             )
         )
@@ -80,3 +85,8 @@ class ReplayListener:
                 row = SafetyRow(seconds(message.header.stamp), "warning", reason, message.reason)
                 self._result.safety.append(row)
             self._counts[reason] = count
+
+
+def _actions(plan: ActionChunk) -> Float32:
+    """`[H, A]`."""
+    return np.asarray(plan.values, dtype=np.float32).reshape(plan.steps, len(plan.names))

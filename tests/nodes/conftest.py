@@ -1,5 +1,9 @@
-"""Real nodes in processes of their own, over real DDS on the loopback interface and in shared memory, as a launch has
-them, in a domain that no other test uses."""
+"""Real nodes in processes of their own, over real DDS, in a domain that no other test uses.
+
+Everybody is on the loopback interface alone, under the profile that commanders have: announced every 0.1 s, so that two
+soon know of each other, and without shared memory, which the killed leave behind and which can hold a sender up for a
+third of a second (`jepa_ros_nodes.fast_dds`). Launch files in `tests/` run under the profiles that they choose.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed: run `make setup`")
 
-_PROFILE = str(Path(__file__).with_name("fastdds_loopback.xml"))
+_PROFILE = str(Path(__file__).resolve().parents[2] / "config" / "fastdds_loopback_udp.xml")
 _DOMAINS = itertools.count(os.getpid())
 
 

@@ -121,21 +121,22 @@ def test_the_remote_is_stop_and_deadman_until_the_robot_falls_silent(rig, tmp_pa
     rig.probe.create_service(Trigger, "joint_command/walk", on_walk)
     remote = rig.probe.create_publisher(UInt8MultiArray, "go2_wire/remote", qos.STATE)
 
-    def press(buttons):
-        remote.publish(UInt8MultiArray(data=write_remote(Remote(Button(buttons), 0.0, 0.0, 0.0, 0.0))))
+    def pressed(buttons, what, ready):
+        def held():
+            remote.publish(UInt8MultiArray(data=write_remote(Remote(Button(buttons), 0.0, 0.0, 0.0, 0.0))))
+            rig.spin(0.02)
+            return ready()
+
+        rig.wait(what, held)
 
     start_robot(rig, tmp_path, posture="sit", mode="")
     rig.start("unitree.bridge", rate=250.0)
-    rig.wait("the deadman", lambda: deadman and remote.get_subscription_count())
+    rig.wait("the deadman", lambda: deadman)
     assert not deadman[-1][1].data
-    press(Button.R1)
-    rig.wait("the deadman held", lambda: deadman[-1][1].data)
-    press(Button.R1 | Button.L1 | Button.X)
-    rig.wait("the call", lambda: walk)
-    press(Button.R1 | Button.B)
-    rig.wait("the stop", lambda: stop and stop[-1][1].data)
-    press(Button.R1)
-    rig.wait("its end", lambda: not stop[-1][1].data)
+    pressed(Button.R1, "the deadman held", lambda: deadman[-1][1].data)
+    pressed(Button.R1 | Button.L1 | Button.X, "the call", lambda: walk)
+    pressed(Button.R1 | Button.B, "the stop", lambda: stop and stop[-1][1].data)
+    pressed(Button.R1, "its end", lambda: not stop[-1][1].data)
     assert len(walk) == 1
     assert deadman[-1][1].data
     at = rig.kill("go2_wire")

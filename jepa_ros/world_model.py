@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from jepa_ros.bundle.layout import StateLayout
 from jepa_ros.bundle.loader import ENCODER, PREDICTOR, PREDICTOR_VJP, Bundle
 from jepa_ros.bundle.manifest import Head
+from jepa_ros.bundle.signatures import PREDICTOR_CONDITION, PREDICTOR_STEP
 from jepa_ros.errors import ModelError
 from jepa_ros.golden import check_golden
 from jepa_ros.prediction import Predictor
@@ -143,6 +144,17 @@ class OnnxWorldModel:
             for head in self.manifest.heads.values():
                 if head.gradient is not None:
                     self._checked_session(head.gradient)
+
+    def check_steps(self) -> None:
+        """Hold the graphs of a predictor that keeps keys and values against their golden values and close them again:
+        plan graphs have them inside, and nothing else runs them.
+
+        Raises:
+            BundleError, ModelError: as `open_derivatives`; nothing where the bundle has no such graphs.
+        """
+        for file in (PREDICTOR_CONDITION, PREDICTOR_STEP):
+            if file in self.manifest.files:
+                self._checked_session(file)
 
     def pullback(
         self, latents: Float32, past_actions: Float32, actions: Float32, predicted: Float32, cotangent: Float32

@@ -70,7 +70,8 @@ def make_planner(
     Raises:
         PlanningError: An unknown planner or setting, a value out of range, no more samples than guesses, a horizon that
             the predictor cannot go, or a planner that needs derivatives which bundle or model do not have.
-        BundleError, ModelError: Derivatives that cannot be opened, or are off their golden values.
+        BundleError, ModelError: Derivatives, or graphs of single steps, that cannot be opened or are off their golden
+            values.
     """
     known = [item.name for item in fields(PlannerConfig)]
     settings = {name: value for name in known if (value := getattr(manifest.planner, name, None)) is not None}
@@ -105,11 +106,10 @@ def make_planner(
         else:
             model.check_derivatives()  # plan graphs have them inside: a second copy of their weights is of no use
     if isinstance(model, OnnxWorldModel):
-        return (
-            PLANNERS[name](model, config, seed)
-            if engine == "numpy"
-            else GraphPlanner(model, config, name, seed, cache=cache)
-        )
+        if engine == "numpy":
+            return PLANNERS[name](model, config, seed)
+        model.check_steps()
+        return GraphPlanner(model, config, name, seed, cache=cache)
     if engine == "graph":
         raise PlanningError("engine graph needs a bundle's model on ONNX Runtime (OnnxWorldModel); use engine numpy")
     return PLANNERS[name](model, config, seed)

@@ -6,6 +6,22 @@ from collections.abc import Callable
 
 _NEWEST_SHARE = 0.3
 _FORGET, _FORGET_SLOWLY = 0.7, 0.98
+_SLOWEST, _FASTEST = 0.02, 50.0  # what a simulator or a replay is asked for, and some room
+
+
+class ClockRate:
+    """How many seconds of a clock go by in one of this machine: another simulator's or replay's time may be slow or
+    fast. Learned from one frame to the next, and 1 until then."""
+
+    def __init__(self) -> None:
+        self._last: tuple[float, float] | None = None
+        self.rate = 1.0
+
+    def observe(self, clock_s: float, wall_s: float) -> None:
+        """Learn from both clocks, read at the same moment. A clock that stands, or went back, says nothing."""
+        last, self._last = self._last, (clock_s, wall_s)
+        if last is not None and clock_s > last[0] and wall_s > last[1]:
+            self.rate = min(max((clock_s - last[0]) / (wall_s - last[1]), _SLOWEST), _FASTEST)
 
 
 class IterationPace:

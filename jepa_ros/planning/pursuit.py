@@ -17,6 +17,7 @@ from jepa_ros.motion import check_units
 from jepa_ros.planning.factory import Engine, lacks, make_planner, planners_of
 from jepa_ros.planning.frames import AppliedActions, FrameCadence
 from jepa_ros.planning.mpc import LatentMPC, Step
+from jepa_ros.planning.pacing import ClockRate
 from jepa_ros.types import Float32, PlanChunk, UInt8
 from jepa_ros.vision import Preprocessor
 from jepa_ros.world_model import OnnxWorldModel
@@ -101,7 +102,7 @@ class GoalPursuit:
         self._mpc.prepare()
         self.cadence = FrameCadence(bundle.manifest.timing.step_s)
         self.applied = AppliedActions(len(bundle.manifest.action.names))
-        self._goal = b""
+        self._goal, self._rate = b"", ClockRate()
         # Rest is a command only where an action is a rate; zero joint angles are a posture.
         self._can_rest = all(unit.endswith("/s") for unit in bundle.manifest.action.units)
 
@@ -126,7 +127,8 @@ class GoalPursuit:
         Args:
             image: RGB `[h, w, 3]`, as it came.
             stamp: s.
-            clock: the plans' clock in s, for the deadline; None plans all iterations.
+            clock: the plans' clock in s, for the deadline, slower or faster than this machine's as it may be; None
+                plans all iterations.
             lens: what camera_info says.
 
         Raises:
@@ -144,9 +146,15 @@ class GoalPursuit:
             previous = None
         applied = None if previous is None else self.applied.means(previous, stamp, self.manifest.action.block)
         effect = stamp + self.settings.delay_steps * step_s
-        left = None if clock is None else (lambda: effect - self.settings.margin_s - clock())
+        left = None if clock is None else self._seconds_left(effect - self.settings.margin_s, clock)
         step = self._mpc.step(frame, applied, left)
         return Pursued(step, self._chunk(step, stamp, effect), restarted, prepare_ms, applied)
+
+    def _seconds_left(self, deadline: float, clock: Callable[[], float]) -> Callable[[], float]:
+        """Until a time of the plans' clock, in this machine's seconds, which are what iterations take."""
+        self._rate.observe(clock(), time.perf_counter())
+        rate = self._rate.rate
+        return lambda: (deadline - clock()) / rate
 
     def _check(self, image: UInt8, lens: Lens | None) -> None:
         if lens is None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import inspect
 import logging
 import os
+import shutil
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -11,11 +15,15 @@ import onnx
 import pytest
 
 from jepa_ros.bundle.loader import load_bundle
+from jepa_ros.bundle.manifest import CostTerm
+from jepa_ros.guardrails import ActionMagnitude, Penalty
 from jepa_ros.planning.compiled import cache
 from jepa_ros.planning.compiled.cache import DIGEST, GRAPH, PlanCache, default_cache
 from jepa_ros.planning.compiled.compiler import PlanShape, Question, content_hash
+from jepa_ros.planning.compiled.limits import PenaltyTerm
 from jepa_ros.planning.compiled.objectives import terms_of
 from jepa_ros.planning.compiled.tensors import GraphBuilder
+from jepa_ros.planning.compiled.terms import GoalTerm, Term
 from jepa_ros.planning.config import PlannerConfig
 from jepa_ros.planning.cost import GoalObjective
 from jepa_ros.share import default_bundle
@@ -141,3 +149,80 @@ def test_the_hash_follows_what_a_graph_is_made_of():
     others = [key(planner="mppi"), key(known=2), key(guesses=3), key(norm_limit=1.0), key(cost=terms[:1]),
               key(config=PlannerConfig(elites=9))]  # fmt: skip
     assert len({key(), *others}) == 7
+
+
+def test_terms_in_another_order_are_another_graph():
+    """By its place a term finds its weight."""
+    bundle = load_bundle(default_bundle())
+    head, latent = (CostTerm(source=source, metric=metric, weight=weight) for source, metric, weight in (
+        ("head:value", "value", 1.0), ("latent", "l2", 5.0)))  # fmt: skip
+    last = head.model_copy(update={"steps": "last", "weight": 2.0})
+    shape = PlanShape("cem", PlannerConfig(), 3, 3, 2, 64)
+
+    def key(*terms):
+        return content_hash(bundle, shape, Question([GoalTerm(terms, np.zeros(128, np.float32))]))
+
+    assert key(head, latent, last) != key(head, last, latent)
+
+
+class Named(Term):
+    """Terms whose structure is the same, whatever they compute."""
+
+    structure = "mine"
+
+    def parameters(self):
+        return {}
+
+    def energy(self, imagined, parameters):
+        raise NotImplementedError
+
+    def descend(self, imagined, parameters, into):
+        raise NotImplementedError
+
+
+def test_another_class_or_another_source_is_another_graph(tmp_path, monkeypatch):
+    bundle, shape = load_bundle(default_bundle()), PlanShape("cem", PlannerConfig(), 3, 3, 2, 64)
+
+    def key(*terms):
+        return content_hash(bundle, shape, Question(list(terms)))
+
+    def written(formula):
+        """The module of a user, as it is after an edit and a new start."""
+        (tmp_path / "their_terms.py").write_text(f"{inspect.getsource(Named)}    formula = {formula}\n")
+        shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
+        spec = importlib.util.spec_from_file_location("their_terms", tmp_path / "their_terms.py")
+        module = importlib.util.module_from_spec(spec)
+        module.Term = Term
+        monkeypatch.setitem(sys.modules, "their_terms", module)
+        spec.loader.exec_module(module)
+        return module.Named()
+
+    class Other(Named):
+        pass
+
+    first = key(written("'a + b'"))
+    assert first == key(written("'a + b'"))
+    assert len({first, key(written("'a * b'")), key(Named()), key(Other())}) == 4
+    penalty = Penalty(ActionMagnitude(1.0), 1.0)
+    assert key(PenaltyTerm(penalty, Named())) != key(PenaltyTerm(penalty, Other()))
+
+
+def test_an_entry_that_another_process_has_just_made_stays(tmp_path):
+    """It may be opening it: to remove it would take its weights away."""
+    kept = PlanCache(tmp_path)
+
+    def make():
+        inode.append(PlanCache(tmp_path).get("a", graph).stat().st_ino)  # the other is faster
+        return graph()
+
+    inode = []
+    assert kept.get("a", make).stat().st_ino == inode[0]
+
+
+def test_an_error_of_the_graphs_own_is_none_of_the_cache(tmp_path, caplog):
+    def fails():
+        raise FileNotFoundError("predictor.onnx")
+
+    with pytest.raises(FileNotFoundError, match="predictor"):
+        PlanCache(tmp_path).get("a", fails)
+    assert "cannot be written" not in caplog.text

@@ -107,6 +107,7 @@ def test_any_state_history_and_block(tmp_path, name, output, sliding):
 
 GUARDED = [
     ActionMagnitude(0.3, columns=[0, 1]),
+    ActionMagnitude(0.2, columns=[-1, 1, 1]),
     ActionChange([0.2, 0.1, 0.3]),
     ActionChange(0.25, previous=np.array([0.1, 0.0, -0.1], np.float32)),
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from jepa_ros.bundle.loader import load_bundle, write_manifest
 from jepa_ros.bundle.manifest import read_manifest
 from jepa_ros.errors import BundleError, ImageError
-from jepa_ros.planning.pursuit import GoalPursuit
+from jepa_ros.planning.pursuit import GoalPursuit, PursuitSettings
 
 from .made_bundles import Made
 
@@ -146,3 +148,28 @@ def test_a_calibration_on_random_inputs_is_warned_of(tmp_path, caplog, measured_
     with caplog.at_level(logging.WARNING):
         GoalPursuit(bundle)
     assert ("calibration was not measured on recordings" in caplog.text) == warned
+
+
+@pytest.mark.parametrize(("rate", "iterations"), [(1.0, 10), (4.0, 2), (0.25, 40)])
+def test_the_deadline_is_kept_in_time_that_runs_at_another_speed(tmp_path, monkeypatch, rate, iterations):
+    """A step of 0.2 s less a margin of 0.03 s are left of it; an iteration takes 0.016 s of this machine's."""
+    wall = [50.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: wall[0])
+    pursuit = GoalPursuit(load_bundle(Made(tmp_path / "made").folder), PursuitSettings(engine="numpy"))
+    pursuit.begin(b"goal", pursuit.model.encode_goal(image(9)))
+    planner = pursuit._mpc._planner
+    planner.config = replace(planner.config, iterations=50, convergence=0.0)
+    planner._clock = lambda: wall[0]
+    iterate = planner._iterate
+
+    def slow(*given):
+        wall[0] += 0.016
+        return iterate(*given)
+
+    monkeypatch.setattr(planner, "_iterate", slow)
+    for frame in range(6):
+        stamp = 100.0 + STEP_S * frame
+        wall[0] = 50.0 + STEP_S * frame / rate
+        found = pursuit.pursue(image(frame), stamp, lambda: 100.0 + rate * (wall[0] - 50.0))
+        assert 100.0 + rate * (wall[0] - 50.0) <= found.chunk.start or frame == 0
+    assert found.step.plan.iterations == pytest.approx(iterations, abs=2)

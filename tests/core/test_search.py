@@ -7,7 +7,7 @@ import pytest
 
 from jepa_ros.errors import PlanningError
 from jepa_ros.planning.config import PlannerConfig
-from jepa_ros.planning.pacing import IterationPace
+from jepa_ros.planning.pacing import ClockRate, IterationPace
 from jepa_ros.planning.search import IteratedPlanner
 
 from .linear_world import problem
@@ -168,3 +168,30 @@ def test_a_search_that_found_nothing_finite():
 def test_settings_out_of_range_are_refused_by_name(change, said):
     with pytest.raises(PlanningError, match=f"'{said}'"):
         PlannerConfig(**change)
+
+
+def test_a_call_that_made_what_it_needed_first_is_no_measure_of_the_next():
+    """Compiling took 0.3 s, and no later plan had the 0.1 s that such a call takes."""
+
+    class Compiling(Scripted):
+        def _took_its_time(self):
+            return len(self.started) > 1
+
+    planner = Compiling(PlannerConfig(iterations=4), [0.3, 0.01, 0.01, 0.01])
+    planner.until = 0.35
+    assert planner.plan(TASK, planner.left).iterations == 4
+    assert planner.paces[0].predicted == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("rate", [0.1, 1.0, 5.0])
+def test_a_clock_of_another_speed_is_known_after_two_looks(rate):
+    found = ClockRate()
+    assert found.rate == 1.0
+    for second in (3.0, 3.2):
+        found.observe(100 + rate * second, second)
+    assert found.rate == pytest.approx(rate)
+    found.observe(100 + rate * 3.2, 9.0)  # it stands: paused
+    found.observe(50.0, 9.5)  # it went back
+    assert found.rate == pytest.approx(rate)
+    found.observe(50.0 + rate, 10.5)
+    assert found.rate == pytest.approx(rate)

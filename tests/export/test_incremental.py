@@ -16,7 +16,9 @@ from jepa_ros.bundle.manifest import PredictorSpec
 from jepa_ros.bundle.model_spec import CacheSpec
 from jepa_ros.errors import BundleError
 from jepa_ros.golden import check_golden, relative_error
+from jepa_ros.planning.factory import make_planner
 from jepa_ros.runtime import Session
+from jepa_ros.world_model import OnnxWorldModel
 from jepa_ros_export import incremental
 from jepa_ros_export.graph_form import GraphForm
 from jepa_ros_export.incremental import splits
@@ -56,6 +58,18 @@ def stepped(sessions, latent, action, kept):
     condition = sessions[PREDICTOR_CONDITION].run(action=action)["condition"]
     found = sessions[PREDICTOR_STEP].run(latent=latent, condition=condition, **kept)
     return found["next"], {name: np.concatenate([kept[name], found[f"new_{name}"]], axis=1) for name in kept}
+
+
+def test_a_planner_that_uses_them_holds_them_against_their_golden_values(made, monkeypatch, tmp_path):
+    """Nothing else runs them: a robot whose provider computes them otherwise would not have known."""
+    bundle, _ = made
+    altered = bundle.golden()
+    altered = {**altered, "step_next": altered["step_next"] + 0.1}
+    monkeypatch.setattr(type(bundle), "golden", lambda self: altered)
+    model = OnnxWorldModel(bundle)
+    make_planner(bundle.manifest, model, engine="numpy")  # calls the whole predictor
+    with pytest.raises(BundleError, match="step_next is off its golden value"):
+        make_planner(bundle.manifest, model, engine="graph", cache=tmp_path)
 
 
 def test_there_are_as_many_splits_as_pairs():

@@ -6,6 +6,7 @@ what it was made of; beside the graph lies the hash of its own files, and an ent
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -46,45 +47,50 @@ class PlanCache:
 
         Where the folder cannot be written, such as in a container without a home, it is made for this process alone.
         """
+        entry = self.folder / key
+        if _is_whole(entry):
+            with contextlib.suppress(OSError):  # a folder that can be read and not written
+                os.utime(entry)
+            return entry / GRAPH
+        if entry.is_dir():
+            _LOG.warning("plan cache %s: the entry is damaged; it is made again", entry)
+        model = make()  # what fails here is no fault of the cache
         try:
-            return self._kept(key, make)
+            self._keep(model, entry)
         except OSError as error:
             _LOG.warning("plan cache %s cannot be written (%s): plans are compiled at each start", self.folder, error)
+        else:
+            return entry / GRAPH
         self._temporary = self._temporary or tempfile.TemporaryDirectory(prefix="jepa_ros_plans_")
         path = Path(self._temporary.name) / key
         path.mkdir(exist_ok=True)
-        write_graph(make(), path / GRAPH)
+        write_graph(make(), path / GRAPH)  # once more: writing takes large weights out of a model
         return path / GRAPH
 
-    def _kept(self, key: str, make: Callable[[], onnx.ModelProto]) -> Path:
-        entry = self.folder / key
-        if entry.is_dir():
-            if _digest(entry) == _said(entry):
-                os.utime(entry)
-                return entry / GRAPH
-            _LOG.warning("plan cache %s: the entry is damaged; it is made again", entry)
+    def _keep(self, model: onnx.ModelProto, entry: Path) -> None:
+        """Write an entry. One that another process has made meanwhile stays: that process may be opening it."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory(prefix=".", dir=self.folder) as temporary:
-            made = Path(temporary) / key
+            made = Path(temporary) / entry.name
             made.mkdir()
-            write_graph(make(), made / GRAPH)
+            write_graph(model, made / GRAPH)
             (made / DIGEST).write_text(_digest(made))
-            shutil.rmtree(entry, ignore_errors=True)
             try:
                 made.rename(entry)
             except OSError:
-                if not entry.is_dir():  # else another process was as fast, with the same graph
-                    raise
+                if not _is_whole(entry):
+                    shutil.rmtree(entry, ignore_errors=True)
+                    made.rename(entry)
         self._forget()
-        return entry / GRAPH
 
     def _forget(self) -> None:
         """Remove the entries that were not asked for longest. One that is in use goes on: it has been read."""
-        entries = sorted(
-            (path for path in self.folder.iterdir() if not path.name.startswith(".")),
-            key=lambda path: path.stat().st_mtime,
-        )
-        for path in entries[:-_ENTRIES]:
+        ages: list[tuple[float, Path]] = []
+        for path in self.folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # another process forgets too
+                if not path.name.startswith("."):
+                    ages.append((path.stat().st_mtime, path))
+        for _, path in sorted(ages)[:-_ENTRIES]:
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -94,6 +100,14 @@ def write_graph(model: onnx.ModelProto, path: Path) -> None:
         onnx.save(model, str(path), save_as_external_data=True, location=_WEIGHTS, size_threshold=1024)
     else:
         onnx.save(model, str(path))
+
+
+def _is_whole(entry: Path) -> bool:
+    said = _said(entry)
+    try:
+        return said != "" and _digest(entry) == said
+    except OSError:
+        return False
 
 
 def _digest(entry: Path) -> str:

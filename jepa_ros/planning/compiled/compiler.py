@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
+import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -11,7 +13,9 @@ from pathlib import Path
 from typing import Literal
 
 import onnx
+import onnxruntime
 
+import jepa_ros
 from jepa_ros.bundle.loader import Bundle
 from jepa_ros.planning.compiled.descent import Descent, DescentIteration
 from jepa_ros.planning.compiled.model import GraphModel
@@ -73,8 +77,8 @@ class Question:
 
     @property
     def structure(self) -> list[list[str]]:
-        """What a graph is compiled for."""
-        return [[term.structure for term in terms] for terms in (self.energy, *self.constraints)]
+        """What a graph is compiled for: what the terms say, and their code."""
+        return [[_told(term) for term in terms] for terms in (self.energy, *self.constraints)]
 
     def named(self) -> list[list[tuple[str, Term]]]:
         """Each term and what its inputs' names begin with: first those of the energy."""
@@ -216,10 +220,28 @@ class _Compiler:
             self._graph.output(NEXT + name, value)
 
 
+def _told(term: Term) -> str:
+    return " ".join([term.structure, *(_code_of(type(part)) for part in (term, *term.parts))])
+
+
+@cache
+def _code_of(kind: type) -> str:
+    """A class by name and source. One that was typed in has no source: graphs with it are found again by this process
+    alone."""
+    try:
+        source = hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()
+    except (TypeError, OSError):
+        source = secrets.token_hex()
+    return f"{kind.__module__}.{kind.__qualname__} {source}"
+
+
 @cache
 def _own_hash() -> str:
-    """Of the sources that write plan graphs."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    """Of what writes plan graphs: the sources here and those that they ask, and onnx and ONNX Runtime, whose converters
+    they use."""
+    digest = hashlib.sha256(f"{onnx.__version__} {onnxruntime.__version__}".encode())
+    package = Path(jepa_ros.__file__).parent
+    asked = (package / "planning").rglob("*.py"), (package / "bundle").glob("*.py"), [package / "prediction.py"]
+    for path in sorted(path for paths in asked for path in paths):
         digest.update(path.read_bytes())
     return digest.hexdigest()

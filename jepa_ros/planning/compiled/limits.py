@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from jepa_ros.errors import PlanningError
 from jepa_ros.guardrails import ActionChange, ActionMagnitude, HeadLimit, KeepAway, Penalty
 from jepa_ros.planning.compiled.tensors import Value
 from jepa_ros.planning.compiled.terms import Gradient, Imagined, Parameters, Term
@@ -16,12 +17,16 @@ _LARGEST = 1e30
 class MagnitudeTerm(Term):
     """`ActionMagnitude`; parameter `limit` `[1]`."""
 
-    def __init__(self, guardrail: ActionMagnitude) -> None:
-        self._guardrail = guardrail
+    def __init__(self, guardrail: ActionMagnitude, size: int) -> None:
+        self._guardrail, self._columns = guardrail, None
+        if guardrail.columns is not None:
+            if beyond := [column for column in guardrail.columns if not -size <= column < size]:
+                raise PlanningError(f"ActionMagnitude: there is no column {beyond[0]}, an action has {size} values")
+            self._columns = [column % size for column in guardrail.columns]
 
     @property
     def structure(self) -> str:
-        return f"magnitude {self._guardrail.columns}"
+        return f"magnitude {self._columns}"
 
     def parameters(self) -> dict[str, Float32]:
         return {"limit": np.reshape(self._guardrail.limit, 1)}
@@ -36,17 +41,15 @@ class MagnitudeTerm(Term):
         beyond = norms.max(1, keep=True) > parameters["limit"]
         share = _first_largest(imagined, norms) * beyond.to_float()
         slope = chosen / norms.maximum(_TINY).reshape(batch, horizon, 1) * share.reshape(batch, horizon, 1)
-        columns = self._guardrail.columns
-        if columns is not None:
-            size = imagined.actions.shape[2]
-            zeros = imagined.graph.zeros(batch, horizon, 1)
-            held = {column: slope.part(2, i, i + 1) for i, column in enumerate(columns)}
-            slope = imagined.graph.concatenate([held.get(column, zeros) for column in range(size)], 2)
+        if self._columns is not None:
+            whole: list[Value] = [imagined.graph.zeros(batch, horizon, 1)] * imagined.actions.shape[2]
+            for i, column in enumerate(self._columns):  # one that is named twice counts twice
+                whole[column] = whole[column] + slope.part(2, i, i + 1)
+            slope = imagined.graph.concatenate(whole, 2)
         into.add_actions(slope)
 
     def _chosen(self, imagined: Imagined) -> Value:
-        columns = self._guardrail.columns
-        return imagined.actions if columns is None else imagined.actions.take(columns, axis=2)
+        return imagined.actions if self._columns is None else imagined.actions.take(self._columns, axis=2)
 
     @staticmethod
     def _norms(actions: Value) -> Value:
@@ -58,6 +61,9 @@ class ChangeTerm(Term):
 
     def __init__(self, guardrail: ActionChange, size: int) -> None:
         self._guardrail, self._size = guardrail, size
+        for name, given in (("limit", guardrail.limit), ("previous", guardrail.previous)):
+            if given is not None and given.size not in (({1, size}) if name == "limit" else {size}):
+                raise PlanningError(f"ActionChange: {name} has {given.size} values, an action has {size}")
 
     @property
     def structure(self) -> str:
@@ -133,8 +139,10 @@ class KeepAwayTerm(Term):
 
     def _distances(self, imagined: Imagined, parameters: Parameters) -> Value:
         """Mean squared differences, `[B, H · N]`."""
-        batch, horizon, _ = imagined.states.shape
+        batch, horizon, size = imagined.states.shape
         avoid, found = parameters["avoid"], []
+        if avoid.shape[1] != size:
+            raise PlanningError(f"KeepAway: latents have {avoid.shape[1]} values, the model's have {size}")
         for n in range(avoid.shape[0]):
             difference = imagined.states - avoid.row(0, n)
             found.append((difference * difference).mean(2))
@@ -161,7 +169,9 @@ class HeadLimitTerm(Term):
 
     def energy(self, imagined: Imagined, parameters: Parameters) -> Value:
         said = self._said(imagined, parameters)
-        return self._excess(said, parameters).max(1).maximum(0.0)
+        # A maximum need not show a value that is not a number; a sum does.
+        none = said.sum(1) * 0.0
+        return self._excess(said, parameters).max(1).maximum(0.0) + none
 
     def descend(self, imagined: Imagined, parameters: Parameters, into: Gradient) -> None:
         said = self._said(imagined, parameters)
@@ -200,6 +210,10 @@ class PenaltyTerm(Term):
     @property
     def structure(self) -> str:
         return f"penalty ({self._constraint.structure})"
+
+    @property
+    def parts(self) -> tuple[Term, ...]:
+        return (self._constraint, *self._constraint.parts)
 
     def parameters(self) -> dict[str, Float32]:
         return {**self._constraint.parameters(), "weight": np.reshape(self._weight, 1)}

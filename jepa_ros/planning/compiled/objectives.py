@@ -16,7 +16,7 @@ TermMaker = Callable[[Any, int], list[Term]]
 
 _MAKERS: dict[type, TermMaker] = {
     GoalObjective: lambda goal, _: [GoalTerm(goal.terms, goal.goal)],
-    ActionMagnitude: lambda guardrail, _: [MagnitudeTerm(guardrail)],
+    ActionMagnitude: lambda guardrail, size: [MagnitudeTerm(guardrail, size)],
     ActionChange: lambda guardrail, size: [ChangeTerm(guardrail, size)],
     KeepAway: lambda guardrail, _: [KeepAwayTerm(guardrail)],
     HeadLimit: lambda guardrail, _: [HeadLimitTerm(guardrail)],

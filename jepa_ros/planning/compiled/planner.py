@@ -82,6 +82,7 @@ class GraphPlanner(IteratedPlanner):
         self._rng = np.random.default_rng(seed)
         self._cache = PlanCache(default_cache() if cache is None else cache)
         self._runs: dict[str, PlanRun] = {}
+        self._opened_a_graph = False
         self.calls: dict[Path, int] = {}
         self._colouring = colouring(-(-config.horizon // config.knot), config.beta) if name == "icem" else None
         self._elites: Float32 | None = None
@@ -97,6 +98,9 @@ class GraphPlanner(IteratedPlanner):
 
     def _pace_of(self, iteration: int) -> IterationPace:
         return self._schedule.pace(self._schedule.call(iteration, self._has_deadline))
+
+    def _took_its_time(self) -> bool:
+        return not self._opened_a_graph
 
     def _judged(self, scores: list[tuple[float, float]]) -> list[tuple[float, float]]:
         # The first descent of a hybrid cannot lower the energy: it only scores what the sampling has found.
@@ -203,6 +207,7 @@ class GraphPlanner(IteratedPlanner):
 
     def _call(self, problem: PlanProblem, iteration: int) -> list[tuple[float, float]]:
         call = self._schedule.call(iteration, self._has_deadline)
+        opened = len(self._runs)
         if (call.kind, call.count) != (self._entered.kind, self._entered.count):
             self._enter(call, self._state_for(call))
         if call.kind == "sampling":
@@ -211,6 +216,7 @@ class GraphPlanner(IteratedPlanner):
             steps = np.arange(call.first, call.first + call.count) - self._schedule.sampled + 1
             self._run.write("corrections", np.array([[1 - beta**step for beta in BETAS] for step in steps], np.float32))
         self._run()
+        self._opened_a_graph = len(self._runs) > opened
         self.calls[self._run.path] = self.calls.get(self._run.path, 0) + 1
         self._hold = True
         return [(_told(violation), _told(energy)) for violation, energy in self._run.read("trace")]

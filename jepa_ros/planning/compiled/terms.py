@@ -56,7 +56,12 @@ class Term(ABC):
     @property
     @abstractmethod
     def structure(self) -> str:
-        """What a graph with this term is compiled for."""
+        """What a graph with this term is compiled for, beside the term's own code."""
+
+    @property
+    def parts(self) -> tuple[Term, ...]:
+        """Terms that this one is made of."""
+        return ()
 
     @abstractmethod
     def parameters(self) -> dict[str, Float32]:
@@ -86,7 +91,8 @@ class GoalTerm(Term):
 
     @property
     def structure(self) -> str:
-        said = [(*kind, [(t.steps, t.discount) for _, t in self._of(kind)]) for kind in self._kinds]
+        # With each term's place: by it the graph finds the term's weight.
+        said = [(*kind, [(i, t.steps, t.discount) for i, t in self._of(kind)]) for kind in self._kinds]
         return f"goal {said}"
 
     def parameters(self) -> dict[str, Float32]:

@@ -54,9 +54,10 @@ def main(
         if what is Request.ENABLE:
             steps = enable(node, wait)
         elif what is Request.GIVE_BACK:
-            steps = iter([call(node, "go2_bridge/give_back", wait, SWITCH_S)])
+            steps = iter([call(node, "go2_bridge/give_back", wait, SWITCH_S, once=True)])
         else:
-            steps = iter([call(node, f"joint_command/{what.value}", wait)])
+            # Once recovered, there is nothing to recover from.
+            steps = iter([call(node, f"joint_command/{what.value}", wait, once=what is Request.RECOVER)])
         for step in steps:
             console.print(f"[green]{step}[/green]", soft_wrap=True)
     except JepaRosError as error:

@@ -52,6 +52,7 @@ class Commanders:
 
     def __init__(self, node: Node, topics: Collection[str], watchdog: str, drivers: Collection[str] = ()) -> None:
         self._node, self._topics, self._watchdog = node, sorted(set(topics)), watchdog.encode()
+        self._resolved = [node.resolve_topic_name(topic) for topic in self._topics]  # to count does not remap
         self._partners, self._drivers = {node.get_name(), watchdog}, set(drivers)
         self._sent: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)
         self._inputs = PolledSubscriptions(node)
@@ -105,7 +106,7 @@ class Commanders:
     def _look(self, now: float) -> None:
         """Listen and count; look who they are if there are more or fewer than before, or now and then."""
         self._inputs.poll()
-        counted = [self._node.count_publishers(topic) for topic in self._topics]
+        counted = [self._node.count_publishers(topic) for topic in self._resolved]
         self._looks += 1
         if counted != self._counted or self._unnamed_since is not None or self._looks % _WHOLE_LOOK == 0:
             self._counted, self._known = counted, self._strangers(now)

@@ -23,24 +23,29 @@ from jepa_ros_nodes.robot_environment import where
 
 SWITCH_S = 60.0  # a Go2's motors changing hands
 _STAND_S = 20.0
+_MATCHED_S, _AGAIN_S = 0.5, 1.0
 _STATUS = ("safety_status", "shadow/safety_status")  # the other one in a dry run
 
 
-def call(node: Node, service: str, wait_s: float, answer_s: float | None = None) -> str:
+def call(node: Node, service: str, wait_s: float, answer_s: float | None = None, once: bool = False) -> str:
     """Call a `std_srvs/Trigger` and return what it says.
+
+    A service can be there before it knows of this client: then it does as it is asked, and its answer is lost. So one
+    that may be asked twice is asked again; the others are given a moment first.
 
     Args:
         node: who calls.
         service: its name.
         wait_s: for it to be there.
         answer_s: for its answer; None for as long again.
+        once: whether asking twice is another thing than asking once.
 
     Raises:
         JepaRosError: nobody answers, or the answer is no.
     """
     client = node.create_client(Trigger, service)
     try:
-        answer = _answer(node, client, Trigger.Request(), wait_s, wait_s if answer_s is None else answer_s)
+        answer = _answer(node, client, Trigger.Request(), wait_s, wait_s if answer_s is None else answer_s, once)
     finally:
         node.destroy_client(client)
     if not answer.success:
@@ -48,12 +53,18 @@ def call(node: Node, service: str, wait_s: float, answer_s: float | None = None)
     return str(answer.message)
 
 
-def _answer(node: Node, client: rclpy.client.Client, request: object, wait_s: float, answer_s: float) -> object:
+def _answer(
+    node: Node, client: rclpy.client.Client, request: object, wait_s: float, answer_s: float, once: bool
+) -> object:
     if client.wait_for_service(wait_s):
-        future = client.call_async(request)
-        rclpy.spin_until_future_complete(node, future, timeout_sec=answer_s)
-        if future.done():
-            return future.result()
+        if once:
+            time.sleep(_MATCHED_S)
+        until = time.monotonic() + answer_s
+        while (left := until - time.monotonic()) > 0:
+            future = client.call_async(request)
+            rclpy.spin_until_future_complete(node, future, timeout_sec=left if once else min(left, _AGAIN_S))
+            if future.done():
+                return future.result()
     raise JepaRosError(f"no answer from {client.srv_name}: is the launch running, with this {where(os.environ)}")
 
 
@@ -70,7 +81,7 @@ def enable(node: Node, wait_s: float) -> Iterator[str]:
     robot, output, dry_run = _settings(node, wait_s)
     kind = load_robot(robot).with_output(output).output.kind
     if kind == "low_command" and not dry_run:
-        yield "release: " + call(node, "go2_bridge/release", wait_s, SWITCH_S)
+        yield "release: " + call(node, "go2_bridge/release", wait_s, SWITCH_S, once=True)
     elif dry_run:
         yield "dry run: nothing reaches the robot, whose motors stay its own"
     status = _Status(node)
@@ -83,7 +94,7 @@ def _settings(node: Node, wait_s: float) -> tuple[str, str, bool]:
     """What joint_command was told: robot, output, and whether it is a dry run."""
     client = node.create_client(GetParameters, "joint_command/get_parameters")
     names = ["robot", "output", "dry_run"]
-    answer = _answer(node, client, GetParameters.Request(names=names), wait_s, wait_s)
+    answer = _answer(node, client, GetParameters.Request(names=names), wait_s, wait_s, False)
     node.destroy_client(client)
     robot, output, dry_run = answer.values
     return robot.string_value, output.string_value, dry_run.bool_value

@@ -90,7 +90,7 @@ class GoalServer:
             goal.check_time()
             feedback.energy, feedback.surprise, feedback.iterations = goal.energy, goal.surprise, goal.iterations
             feedback.remaining_time = goal.remaining
-            feedback.status = "driving" if goal.plans else "waiting for a frame"
+            feedback.status = goal.status
             handle.publish_feedback(feedback)
         self._finish(goal)
         if goal.reason == "cancelled":

@@ -31,12 +31,20 @@ class ActiveGoal:
     energy: float = float("inf")
     surprise: float = 0.0
     iterations: int = 0
+    frames: int = 0
     plans: int = 0
     reached: bool = False
     reason: str = ""
     ended: threading.Event = field(default_factory=threading.Event)
     _near_since: float | None = None
     _ending: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def status(self) -> str:
+        """What it is about, for its feedback."""
+        if self.plans:
+            return "driving"
+        return "frames come, but no plan yet" if self.frames else "waiting for a frame"
 
     @property
     def elapsed(self) -> float:

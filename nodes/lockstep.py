@@ -2,7 +2,7 @@
 
 The player publishes a message, then a `replay/step` that says how many messages there are by now on each topic, its own
 and the nodes'. A node that hears it waits until it has heard them all, works, and answers on `replay/done` with what it
-has published itself. So nothing depends on how fast anybody is, and two replays are alike.
+has published itself. So nothing depends on how fast anybody is, and two replays are alike. Step 0 asks who is there.
 """
 
 from __future__ import annotations
@@ -91,6 +91,9 @@ class LockStep:
                 time.sleep(_NAP_S)
                 continue
             step = self._queue.pop(0)
+            if step.number == 0:  # the player asks whether it is heard, and hears
+                self._done.publish(ReplayDone(node=self._node.get_fully_qualified_name()))
+                continue
             self._counts = dict(zip(step.topics, step.counts, strict=True))
             answer = ReplayDone(node=self._node.get_fully_qualified_name(), number=step.number)
             try:

@@ -45,6 +45,7 @@ _READ_BY_NOBODY = ("joint_commands", "odometry")  # given for those who look on
 _PATIENCE_S = 30.0
 _NAP_S = 0.0005
 _CLOCK_EVERY_S = 0.01
+_GREET_EVERY_S = 0.1
 
 
 class PlayerNode(Node):
@@ -91,6 +92,7 @@ class PlayerNode(Node):
         self._inputs.add(ReplayDone, "replay/done", self._on_done, qos.RECENT)
         self._counts: dict[str, int] = {}
         self._heard_from: dict[str, int] = {}
+        self._greeted = 0.0
         self._errors: list[str] = []
         self._make_publishers(bag, topics)
 
@@ -115,6 +117,7 @@ class PlayerNode(Node):
         """
         if self._rate == 0:
             self._wait_for("world_model and joint_command with lock_step true", self._everybody_listens)
+            self._wait_for("world_model and joint_command to answer", self._everybody_answers)
         else:
             self._wait_for("world_model and its action reach_goal", self._reach.server_is_ready)
         began = time.monotonic()
@@ -208,6 +211,14 @@ class PlayerNode(Node):
             and self.count_publishers(self.resolve_topic_name("replay/done")) >= _NODES
             and all(publisher.get_subscription_count() >= 1 for publisher in [*read, self._goal_publisher])
         )
+
+    def _everybody_answers(self) -> bool:
+        """Whether both have heard this player and it them: a topic is matched on one side before it is on the other,
+        and what is sent in between is lost."""
+        if time.monotonic() > self._greeted + _GREET_EVERY_S:
+            self._greeted = time.monotonic()
+            self._step_publisher.publish(ReplayStep())
+        return len(self._heard_from) >= _NODES
 
     def _wait_for(self, what: str, ready: Any) -> None:
         until = time.monotonic() + _PATIENCE_S

@@ -42,6 +42,13 @@ def settings_of(parameters: Mapping[str, Any]) -> PursuitSettings:
     return PursuitSettings(**{field: parameters[name] for name, field in names.items() if name in parameters})
 
 
+def _compressed(params_file: Path | None) -> bool:
+    try:
+        return bool(parameters_of("world_model", params_file).get("compressed", False))
+    except JepaRosError:  # `of_the_machine` says so
+        return False
+
+
 def of_the_machine(
     bundle: str, robot: RobotModel, params_file: Path | None, trusted_keys: Sequence[str], listener: Listener
 ) -> list[Check]:
@@ -106,7 +113,7 @@ def main_command(
         security.init(sys.argv)
         model = load_robot(robot).with_output(output)
         node = Node("preflight")
-        listener = Listener(node, model)
+        listener = Listener(node, model, _compressed(params_file))
         heard = listener.listen(listen, wait)
         found += [middleware(model, os.environ)] if rmw else []
         topics = sorted({"joint_commands", model.output.command_topic})

@@ -116,6 +116,8 @@ def camera(heard: Heard, robot: RobotModel, step_s: float) -> Check:
     failed = _stream("camera", heard.images, 1.0 / step_s, robot.safety.camera_timeout_s)
     if failed is not None:
         return failed
+    if not heard.images.ages:
+        return Check("camera", False, f"{heard.images.topic}: header.stamp is empty: have the driver set it")
     width, height = heard.size or (0, 0)
     found = f"{heard.images.rate():.1f} Hz, {width}×{height}, {heard.images.age():.3f} s old"
     return Check("camera", True, found)

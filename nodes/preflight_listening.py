@@ -8,7 +8,7 @@ from typing import Any
 from jepa_ros_msgs.msg import FootContacts
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from sensor_msgs.msg import CameraInfo, Image, JointState
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 from sensor_msgs.msg import Imu as ImuMessage
 
 from jepa_ros.errors import ImageError, RobotError
@@ -27,22 +27,24 @@ class Listener:
     Args:
         node: who listens.
         robot: whose joints are looked for.
+        compressed: whether it is the compressed images that the model is to see.
     """
 
-    def __init__(self, node: Node, robot: RobotModel) -> None:
+    def __init__(self, node: Node, robot: RobotModel, compressed: bool = False) -> None:
         self._node, self._order = node, JointOrder(robot)
         # a bridge hears one robot: with two in one domain nobody could tell whose joints came
         bridged = any(driver.executable == "go2_bridge" for driver in robot.drivers)
         self._firmwares = [node.resolve_topic_name("lowstate")] if bridged else []
-        self.heard = Heard(*(Stream(node.resolve_topic_name(t)) for t in ("camera/image_raw", "joint_states", "imu")))
+        kind, images = (CompressedImage, "camera/image_raw/compressed") if compressed else (Image, "camera/image_raw")
+        self.heard = Heard(*(Stream(node.resolve_topic_name(t)) for t in (images, "joint_states", "imu")))
         self.feet: list[str] | None = None
         self._inputs = PolledSubscriptions(node)
-        self._inputs.add(Image, "camera/image_raw", self._on_image, qos.SENSOR)
+        self._inputs.add(kind, images, self._on_image, qos.SENSOR)
         self._inputs.add(CameraInfo, "camera/camera_info", self._on_info, qos.SENSOR)
         self._inputs.add(JointState, "joint_states", self._on_joints, qos.RECENT)
         self._inputs.add(ImuMessage, "imu", self._on_imu, qos.RECENT)
         self._inputs.add(FootContacts, "foot_contacts", self._on_feet, qos.SENSOR)
-        self._executor = SingleThreadedExecutor()  # serves /clock, where there is one
+        self._executor = SingleThreadedExecutor(context=node.context)  # serves /clock, where there is one
         self._executor.add_node(node)
 
     def listen(self, seconds_long: float, patience: float) -> Heard:
@@ -87,13 +89,14 @@ class Listener:
             stream.ages.append(self._clock() - seconds(message.header.stamp))
         stream.problem = ""
 
-    def _on_image(self, message: Image) -> None:
+    def _on_image(self, message: Image | CompressedImage) -> None:
         self._note(self.heard.images, message)
-        self.heard.size = (message.width, message.height)
         try:
-            image_view(message)
+            height, width = image_view(message).shape[:2]
         except ImageError as error:
             self.heard.images.problem = str(error)
+        else:
+            self.heard.size = (width, height)
 
     def _on_info(self, message: CameraInfo) -> None:
         self.heard.fov_rad = horizontal_fov(message)

@@ -1,13 +1,14 @@
 """Send the running robot to a goal from the command line, where `ros2 action send_goal` is not at hand.
 
 `python -m jepa_ros_nodes.reach west` (a name in the bundle) or `python -m jepa_ros_nodes.reach view.png`. Exit code 0:
-reached; 1: not reached, or refused. Ctrl-C cancels the goal, and the dog stops.
+reached; 1: not reached, or refused. Ctrl-C, or a terminal that closes, cancels the goal, and the dog stops.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import signal
 import time
 from collections import deque
 from functools import partial
@@ -17,6 +18,7 @@ from typing import Annotated, Any
 import cv2
 import rclpy
 import typer
+from action_msgs.srv import CancelGoal
 from jepa_ros_msgs.action import ReachGoal
 from jepa_ros_msgs.msg import SafetyStatus
 from rclpy.action import ActionClient
@@ -30,7 +32,7 @@ from jepa_ros_nodes.conversions import image_to_message
 from jepa_ros_nodes.goal_sending import send_goal
 from jepa_ros_nodes.robot_environment import enter, where
 
-_GRACE_S = 5.0
+_GRACE_S, _CANCEL_S = 5.0, 3.0
 _SILENCE_S = 30.0  # feedback comes ten times a second, once the goal is encoded
 _DOWN = {"damp": "recover", "passive": "stand", "sit": "stand"}  # cannot walk in it; what to ask for
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp")
@@ -68,6 +70,16 @@ def _wait(node: Node, future: Any, seconds: float, what: str) -> Any:
     return future.result()
 
 
+def _cancel_all(node: Node, name: str) -> None:
+    """Have the action server cancel the goal that it has, also one whose acceptance was not heard.
+
+    Its answer is waited for, and not needed.
+    """
+    client = node.create_client(CancelGoal, f"{name}/_action/cancel_goal")
+    if client.wait_for_service(1.0):
+        _done_within(node, client.call_async(CancelGoal.Request()), _CANCEL_S)
+
+
 def drive(node: Node, goal: ReachGoal.Goal, wait_s: float, console: Console) -> ReachGoal.Result:
     """Send the goal and show its progress until it is over.
 
@@ -96,21 +108,27 @@ def drive(node: Node, goal: ReachGoal.Goal, wait_s: float, console: Console) -> 
             left = "" if heard.remaining_time < 0 else f", {heard.remaining_time:.0f} s left"
             status.update(f"{heard.status}: energy {heard.energy:.2f}, surprise {heard.surprise:.2f}{left}")
 
-        handle = send_goal(
-            lambda: client.send_goal_async(goal, feedback_callback=on_feedback), partial(_done_within, node), name
-        )
-        result = handle.get_result_async()
-        until = time.monotonic() + (goal.time_limit + _GRACE_S if goal.time_limit > 0 else math.inf)
+        result = None
         try:
+            handle = send_goal(
+                lambda: client.send_goal_async(goal, feedback_callback=on_feedback), partial(_done_within, node), name
+            )
+            result = handle.get_result_async()
+            until = time.monotonic() + (goal.time_limit + _GRACE_S if goal.time_limit > 0 else math.inf)
             while not result.done():
                 rclpy.spin_once(node, timeout_sec=0.1)
-                if time.monotonic() > until or not client.server_is_ready():
+                if not client.server_is_ready():
                     raise JepaRosError("world_model is gone (the launch's output says why); the robot stops by itself")
-                if time.monotonic() > last_word + _SILENCE_S:
-                    raise JepaRosError(f"world_model has said nothing for {_SILENCE_S:.0f} s; see the launch's output")
+                overdue, silent = time.monotonic() > until, time.monotonic() > last_word + _SILENCE_S
+                if overdue or silent:
+                    _cancel_all(node, name)
+                    did = f"said nothing for {_SILENCE_S:.0f} s" if silent else "not ended the goal in its time"
+                    raise JepaRosError(f"world_model has {did}; see the launch's output")
         except KeyboardInterrupt:
             status.update("cancelling")
-            _wait(node, handle.cancel_goal_async(), 5.0, name)
+            _cancel_all(node, name)
+            if result is None:
+                raise JepaRosError("cancelled before world_model had answered") from None
             _wait(node, result, 5.0, name)
     found = result.result().result
     if not found.reached and states and states[-1].state in _DOWN:
@@ -135,6 +153,9 @@ def main(
 ) -> None:
     """Send the running robot to a goal and say how it went."""
     console, began = Console(), time.monotonic()
+    # A terminal that closes must not leave a robot walking.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     try:
         message = goal_message(goal, time_limit, tolerance)
         enter(robot, rmw)

@@ -86,7 +86,8 @@ class RecorderNode(Node):
 
     def _write(self, name: str, data: bytes, received: int) -> None:
         if not self.failure:
-            at = self.get_clock().now().nanoseconds if self._sim_time else received
+            # Cyclone DDS says of no message when it came.
+            at = self.get_clock().now().nanoseconds if self._sim_time or received <= 0 else received
             self._try(partial(self.writer.write, name, at, data))
 
     def _try(self, action: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from launch.actions import RegisterEventHandler, SetEnvironmentVariable, Shutdown
 from launch.event_handlers import OnProcessExit
@@ -52,7 +52,8 @@ def camera(robot: RobotModel, topic: str) -> Remappings:
     if found in ("", "camera/image_raw"):
         return []
     space, slash, _ = found.rpartition("/")
-    return [("camera/image_raw", found), ("camera/camera_info", f"{space}{slash}camera_info")]
+    compressed = ("camera/image_raw/compressed", f"{found}/compressed")
+    return [("camera/image_raw", found), compressed, ("camera/camera_info", f"{space}{slash}camera_info")]
 
 
 def description(
@@ -102,10 +103,19 @@ def ends_if_refused(nodes: Sequence[tuple[Any, str]]) -> list[Any]:
     """
 
     def told(name: str) -> Any:
-        reason = f"{name} has ended by itself: its last error says why"
-        return lambda event, _context: [Shutdown(reason=reason)] if event.returncode == 1 else []
+        def on_exit(event: Any, _context: Any) -> list[Any]:
+            if event.returncode == 1:
+                _fail(f"{name} has ended by itself: its last error says why")
+            return []
+
+        return on_exit
 
     return [RegisterEventHandler(OnProcessExit(target_action=node, on_exit=told(name))) for node, name in nodes]
+
+
+def _fail(reason: str) -> NoReturn:
+    """End the launch with exit code 1. `Shutdown` ends it with 0: what failed in a process is nothing to it."""
+    raise RuntimeError(reason)
 
 
 def after_preflight(preflight: Any, reasons: Path, then: Sequence[Any]) -> Any:
@@ -121,6 +131,6 @@ def after_preflight(preflight: Any, reasons: Path, then: Sequence[Any]) -> Any:
         if event.returncode == 0:
             return list(then)
         text = reasons.read_text().strip() if reasons.is_file() else ""
-        return [Shutdown(reason=text or f"refused: preflight ended with exit code {event.returncode}")]
+        return _fail(text or f"refused: preflight ended with exit code {event.returncode}")
 
     return RegisterEventHandler(OnProcessExit(target_action=preflight, on_exit=on_exit))

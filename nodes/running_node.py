@@ -56,7 +56,8 @@ def run(make: Callable[[], Node], threads: int = 1, shared_memory: bool = True) 
     A node may have `wind_down() -> bool`, called again and again after the signal while callbacks are still served:
     it says whether the node has come to rest, and `wind_down_s` how long it may take (8 s). A lifecycle node with a
     parameter `autostart` that is true is configured and activated at once; if that fails, the process ends with exit
-    code 1, as it does where security is asked for and cannot be had.
+    code 1, as it does where security is asked for and cannot be had, or the node ends with a `failure` that is no
+    empty text.
     """
     stop = threading.Event()
 
@@ -91,6 +92,7 @@ def run(make: Callable[[], Node], threads: int = 1, shared_memory: bool = True) 
         close = getattr(node, "close", None)
         if close is not None:
             close()
+        code = 1 if getattr(node, "failure", "") else code
         executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()

@@ -33,6 +33,8 @@ from jepa_ros_nodes.params import declare
 from jepa_ros_nodes.polling import PolledSubscriptions
 from jepa_ros_nodes.running_node import run
 
+_SILENT_S = 1.0  # of joint_command, which speaks ten times a second
+
 
 class WorldModelNode(ManagedNode):
     """Plans toward the active goal, one model step after another."""
@@ -64,6 +66,7 @@ class WorldModelNode(ManagedNode):
         self._stop = threading.Event()
         self._player: LockStep | None = None
         self._planned: ActiveGoal | None = None
+        self._commander: tuple[ActiveGoal | None, float] = (None, 0.0)  # during which goal it was heard, and when
 
     def configure(self) -> None:
         """Open the bundle: every byte is checked and the golden outputs are compared before anything runs."""
@@ -136,8 +139,15 @@ class WorldModelNode(ManagedNode):
     def _on_safety(self, message: SafetyStatus) -> None:
         """joint_command stopped the walk and follows this goal no more: planning on would be in vain."""
         goal = self._goals.active
+        self._commander = goal, time.monotonic()
         if goal is not None and bytes(message.stopped_goal) == goal.identity:
             goal.end(False, f"stopped by joint_command: {message.stopped_reason}")
+
+    def _end_without_commander(self) -> None:
+        """A goal that was carried out ends with joint_command: a new one would go on with it, asked for a walk only."""
+        goal, at = self._commander
+        if goal is not None and goal is self._goals.active and time.monotonic() - at > _SILENT_S:
+            goal.end(False, f"joint_command has said nothing for {_SILENT_S:.0f} s; start it and send a new goal")
 
     def _now(self) -> float:
         return self.get_clock().now().nanoseconds * 1e-9
@@ -152,6 +162,7 @@ class WorldModelNode(ManagedNode):
         try:
             while not self._stop.is_set():
                 self._inputs.poll()
+                self._end_without_commander()
                 if self._goals.active is None:
                     time.sleep(0.01)
                 self._plan_next(0.1)
@@ -199,8 +210,11 @@ class WorldModelNode(ManagedNode):
         """Plan from a frame, and publish."""
         if not self._lock_step:
             self._inputs.poll()
+        if at == 0.0:
+            raise ImageError("header.stamp is empty; have the camera's driver set it, or nothing can be timed")
         taken, began = self._now(), time.perf_counter()
         image = image_view(message)
+        goal.frames += 1
         decode_s = time.perf_counter() - began
         found = self._pursuit.pursue(image, at, None if self._lock_step else self._now, self._lens)
         if found.restarted:
@@ -240,7 +254,9 @@ class WorldModelNode(ManagedNode):
             f"{name}_ms": f"{getattr(message, name) * 1e3:.1f}"
             for name in ("image_age", "decode", "encode", "plan", "total")
         }
-        array = diagnostic("world_model", "ok", "planning", {**values, "energy": f"{message.energy:.4g}"})
+        in_time = step.plan is None or step.plan.iterations > 0
+        said = ("ok", "planning") if in_time else ("warning", "no time for a plan of this frame: it came too late")
+        array = diagnostic("world_model", *said, {**values, "energy": f"{message.energy:.4g}"})
         array.header.stamp = stamp
         self._publish_diagnostics(array)
 

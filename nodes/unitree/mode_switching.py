@@ -179,6 +179,10 @@ class ModeSwitching:
         if isinstance(step, Pause):
             self._due = now + step.seconds
             return
+        if (step.service, step.api) == (SWITCHER, SELECT_MODE) and self.ready:
+            # From here on the gait may have the motors: nobody else must command them, whatever it answers.
+            self.ready = False
+            self._on_ready(False)
         message = request(step.api, step.parameter)
         patience = _LONG_S if (step.service, step.api) in _LONG else _ANSWER_S
         self._call, self._due = (message.header.identity.id, step), now + patience

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from jepa_ros_msgs.action import ReachGoal
-from jepa_ros_msgs.msg import ActionChunk, JointCommand
+from jepa_ros_msgs.msg import ActionChunk, JointCommand, SafetyStatus
 from rclpy.action import ActionClient
 from sensor_msgs.msg import CameraInfo, Image, Imu, JointState
 from std_srvs.srv import Trigger
@@ -29,13 +29,15 @@ class Camera:
     def __init__(self, rig: Rig) -> None:
         self.message: Image = image_to_message(VIEW)
         self.info: CameraInfo | None = None
+        self.is_stamped = True
         self._node = rig.probe
         self._images = rig.probe.create_publisher(Image, "camera/image_raw", qos.STATE)
         self._infos = rig.probe.create_publisher(CameraInfo, "camera/camera_info", qos.STATE)
         rig.probe.create_timer(0.1, self._publish)
 
     def _publish(self) -> None:
-        self.message.header.stamp = self._node.get_clock().now().to_msg()
+        if self.is_stamped:
+            self.message.header.stamp = self._node.get_clock().now().to_msg()
         if self.info is not None:
             self._infos.publish(self.info)
         self._images.publish(self.message)
@@ -84,6 +86,41 @@ def test_an_image_of_another_size_than_camera_info_says(rig: Rig, tiny_bundle: P
     assert "camera_info says 64×48" in result.reason
     rig.wait("the end of the goal", lambda: plans)
     assert [message.steps for _, message in plans] == [0]
+
+
+def test_images_without_a_stamp(rig: Rig, tiny_bundle: Path) -> None:
+    """A goal waited for a frame for ever, and nothing said why."""
+    Camera(rig).is_stamped = False
+    rig.start("world_model", bundle=tiny_bundle)
+    result = drive(rig, toward_view())
+    assert "header.stamp is empty; have the camera's driver set it" in result.reason
+
+
+def test_a_goal_ends_with_joint_command(rig: Rig, tiny_bundle: Path) -> None:
+    """One that came back went on with it as soon as an operator permitted walking."""
+    Camera(rig)
+    statuses = rig.probe.create_publisher(SafetyStatus, "safety_status", qos.COMMAND)
+    speaks = [True]
+    rig.probe.create_timer(0.1, lambda: statuses.publish(SafetyStatus(state="walk")) if speaks[0] else None)
+    plans = rig.listen(ActionChunk, "plan", qos.COMMAND)
+    rig.start("world_model", bundle=tiny_bundle)
+    goal = toward_view()
+    goal.time_limit = 0.0
+    handle = rig.goal(ActionClient(rig.probe, ReachGoal, "reach_goal"), goal)
+    result = handle.get_result_async()
+    rig.wait("plans", lambda: sum(message.steps > 0 for _, message in plans) > 3)
+    rig.spin(2.0)
+    assert not result.done()
+    speaks[0] = False
+    assert rig.result(result, "the end", 10.0).result.reason.startswith("joint_command has said nothing for 1 s")
+
+
+def test_a_goal_does_not_end_where_nobody_commands(rig: Rig, tiny_bundle: Path) -> None:
+    Camera(rig)
+    rig.start("world_model", bundle=tiny_bundle)
+    goal = toward_view()
+    goal.time_limit = 3.0
+    assert "time limit of 3 s" in drive(rig, goal).reason
 
 
 def test_a_goal_that_does_not_exist(rig: Rig, tiny_bundle: Path) -> None:

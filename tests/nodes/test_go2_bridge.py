@@ -14,11 +14,13 @@ from jepa_ros_msgs.msg import FootContacts, MotorTemperatures
 from sensor_msgs.msg import Imu, JointState
 from std_msgs.msg import Bool, UInt8MultiArray
 from std_srvs.srv import Trigger
+from unitree_api.msg import Request
 from unitree_go.msg import LowState
 
 from jepa_ros.robots import load_robot
 from jepa_ros.unitree.crc import crc32_words
 from jepa_ros.unitree.low_state import LOW_STATE, LOW_STATE_WIRE
+from jepa_ros.unitree.motion_switcher import SELECT_MODE
 from jepa_ros.unitree.motors import GO2_MOTORS
 from jepa_ros.unitree.remote import Button, Remote, write_remote
 from jepa_ros_nodes import qos
@@ -58,6 +60,7 @@ def test_a_standing_robot_is_heard_by_name_its_motors_are_freed_only_lying_and_g
     warm = rig.listen(MotorTemperatures, "motor_temperatures", qos.SENSOR)
     ready = rig.listen(Bool, "low_level_ready", qos.LATCHED)
     told = rig.listen(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
+    asked = rig.listen(Request, "api/motion_switcher/request", qos.DIAGNOSTICS)
     release = rig.probe.create_client(Trigger, "go2_bridge/release")
     start_robot(rig, tmp_path)
     rig.start("unitree.bridge", rate=250.0)
@@ -85,15 +88,18 @@ def test_a_standing_robot_is_heard_by_name_its_motors_are_freed_only_lying_and_g
     assert list(joints[-1][1].position) == pytest.approx(ROBOT.stance("sit").tolist(), abs=0.6)
 
     def given_back():
-        done = subprocess.run(
-            [sys.executable, "-m", "jepa_ros_nodes.ask", "give_back"], check=False, capture_output=True, text=True
-        )
-        return done.returncode == 0
+        process = subprocess.Popen([sys.executable, "-m", "jepa_ros_nodes.ask", "give_back"])
+        rig.wait("an answer", lambda: process.poll() is not None, 70.0)
+        return process.returncode == 0
 
     # with no command its legs may still be settling: then it is refused, and asked again as an operator would
     rig.wait("the motors given back", given_back, 60.0)
     rig.wait("word of it", lambda: not ready[-1][1].data)
     rig.wait("its mode", lambda: bridge_values(told).get("mode") == "normal")
+    # from the moment it is asked to take them, and not only once it has them
+    selected = [at for at, message in asked if message.header.identity.api_id == SELECT_MODE]
+    taken = [at for at, message in ready if not message.data]
+    assert min(abs(at - selected[-1]) for at in taken) < 0.2
 
 
 def test_a_gait_that_was_never_heard_of_must_be_named(rig, tmp_path):

@@ -49,6 +49,14 @@ def test_time_is_up():
     assert "time limit of 0 s reached at energy 3" in goal.reason
 
 
+def test_it_says_what_it_waits_for(goal):
+    assert goal.status == "waiting for a frame"
+    goal.frames = 3
+    assert goal.status == "frames come, but no plan yet"
+    goal.plans = 1
+    assert goal.status == "driving"
+
+
 def test_no_time_limit(goal):
     goal.check_time()
     assert not goal.ended.is_set()

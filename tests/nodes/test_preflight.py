@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import rclpy
 from rclpy.node import Node
+from sensor_msgs.msg import CompressedImage
 
 from jepa_ros.bundle import keys
 from jepa_ros.bundle.loader import load_bundle
@@ -18,10 +20,11 @@ from jepa_ros.share import default_bundle, share_folder
 from jepa_ros.types import Imu
 from jepa_ros_nodes import preflight_checks as checks
 from jepa_ros_nodes.parameter_files import parameters_of, refuse_to_command
-from jepa_ros_nodes.preflight import of_the_machine, settings_of
+from jepa_ros_nodes.preflight import _compressed, of_the_machine, settings_of
 from jepa_ros_nodes.preflight_checks import Heard, Stream
 from jepa_ros_nodes.preflight_listening import Listener
 from jepa_ros_nodes.preflight_sources import sources, stamps
+from jepa_ros_nodes.robot_launch import camera
 
 ROBOT = load_robot("go2_sim")
 SIT = ROBOT.stance("sit")
@@ -65,12 +68,33 @@ def test_a_good_robot_passes():
         (stream(10.0, age=1.5), "stamps 1.500 s old"),
         (stream(10.0, age=-1.5), "stamps 1.500 s from the future"),
         (Stream("topic", [0.0], [], "encoding bayer is not known"), "encoding bayer is not known"),
+        (Stream("topic", stream(10.0).came, []), "header.stamp is empty: have the driver set it"),
     ],
 )
 def test_a_camera_that_no_plan_can_be_made_from(images: Stream, sentence: str):
     check = checks.camera(heard(images=images), ROBOT, 0.2)
     assert not check.passed
     assert sentence in check.found
+
+
+def test_compressed_images_are_listened_to_where_the_model_sees_them(rig, tmp_path):
+    node = Node("preflight", context=rig.context)
+    listener = Listener(node, ROBOT, compressed=True)
+    assert listener.heard.images.topic == "/camera/image_raw/compressed"
+    pixels = np.zeros((6, 8, 3), np.uint8)
+    message = CompressedImage(format="rgb8; png compressed bgr8", data=cv2.imencode(".png", pixels)[1].tobytes())
+    message.header.stamp.sec = 5
+    listener._on_image(message)
+    assert listener.heard.size == (8, 6)
+    assert len(listener.heard.images.ages) == 1
+    listener._on_image(CompressedImage(format="png", data=b"none"))
+    assert listener.heard.images.problem
+    node.destroy_node()
+    remapped = dict(camera(ROBOT, "front/image"))
+    assert remapped["camera/image_raw/compressed"] == "front/image/compressed"
+    (tmp_path / "params.yaml").write_text("/**/world_model: {ros__parameters: {compressed: true}}\n")
+    assert _compressed(tmp_path / "params.yaml")
+    assert not _compressed(None)
 
 
 def test_another_lens():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import rclpy
 from jepa_ros_msgs.msg import ActionChunk
+from rclpy.task import Future
 
-from jepa_ros.errors import ImageError
-from jepa_ros_nodes import qos
+from jepa_ros.errors import ImageError, JepaRosError
+from jepa_ros_nodes import enabling, qos
 from jepa_ros_nodes.reach import ReachGoal, goal_message
 
 from .conftest import Rig
@@ -91,6 +94,58 @@ def test_it_ends_when_world_model_dies(rig: Rig, tiny_bundle: Path, tmp_path: Pa
     assert process.returncode == 1
     assert "world_model is gone" in " ".join(process.stdout.read().split())
     assert camera.message is not None
+
+
+@pytest.mark.dds
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_cancels_the_goal(rig: Rig, tiny_bundle: Path, tmp_path: Path, number: int) -> None:
+    """A terminal that closed left the dog walking."""
+    camera = Camera(rig)
+    plans = rig.listen(ActionChunk, "plan", qos.COMMAND)
+    rig.start("world_model", bundle=tiny_bundle)
+    cv2.imwrite(str(tmp_path / "there.png"), np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8))
+    command = [sys.executable, "-m", "jepa_ros_nodes.reach", str(tmp_path / "there.png"), "--tolerance", "-1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    rig.wait("plans", lambda: any(message.steps for _, message in plans))
+    process.send_signal(number)
+    rig.wait("reach to end", lambda: process.poll() is not None, 20.0)
+    said = " ".join(process.stdout.read().split())
+    assert (process.returncode, "cancelled" in said) == (1, True), said
+    rig.wait("the plans' end", lambda: plans[-1][1].steps == 0)
+    assert camera.message is not None
+
+
+class Deaf:
+    """A client whose first answers are lost."""
+
+    srv_name = "joint_command/stand"
+
+    def __init__(self, lost: int) -> None:
+        self.calls, self._lost = 0, lost
+
+    def wait_for_service(self, _seconds: float) -> bool:
+        return True
+
+    def call_async(self, _request: object) -> Future:
+        self.calls += 1
+        future = Future()
+        if self.calls > self._lost:
+            future.set_result("done")
+        return future
+
+
+@pytest.mark.dds
+@pytest.mark.parametrize(("once", "calls"), [(False, 3), (True, 1)])
+def test_a_word_whose_answer_is_lost_is_said_again_where_it_may_be(rig: Rig, monkeypatch, once: bool, calls: int):
+    monkeypatch.setattr(enabling, "_AGAIN_S", 0.05)
+    monkeypatch.setattr(rclpy, "spin_until_future_complete", lambda *_, timeout_sec, **__: rig.spin(timeout_sec))
+    client = Deaf(2)
+    if once:
+        with pytest.raises(JepaRosError, match="no answer from joint_command/stand"):
+            enabling._answer(rig.probe, client, None, 1.0, 0.5, once)
+    else:
+        assert enabling._answer(rig.probe, client, None, 1.0, 0.5, once) == "done"
+    assert client.calls == calls
 
 
 @pytest.mark.dds

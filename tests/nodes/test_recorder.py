@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from jepa_ros_msgs.msg import Goal
+from rclpy.parameter import Parameter
 from rclpy.serialization import serialize_message
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
@@ -22,7 +24,7 @@ from std_msgs.msg import Header
 from jepa_ros_nodes import qos
 from jepa_ros_nodes.conversions import image_to_message
 from jepa_ros_nodes.launching import launch_command
-from jepa_ros_nodes.recorder_node import TOPICS
+from jepa_ros_nodes.recorder_node import TOPICS, RecorderNode
 from jepa_ros_replay.bags import Bag
 from jepa_ros_replay.typestores import known_types
 
@@ -162,6 +164,18 @@ def test_log_times_are_those_of_the_clock_where_a_simulator_gives_the_time(rig: 
     assert (seven, eight) == (7 * 10**9, 8 * 10**9)
 
 
+@pytest.mark.parametrize("received", [0, -1])
+def test_a_middleware_that_does_not_say_when_a_message_came(rig: Rig, tmp_path: Path, received: int) -> None:
+    """Cyclone DDS: everything was recorded at time 0."""
+    told = [Parameter("output", value=str(tmp_path / "bag")), Parameter("topics", value=[JOINTS])]
+    node = RecorderNode(context=rig.context, parameter_overrides=told)
+    node._write("/joint_states", serialize_message(JointState()), received)
+    node.close()
+    node.destroy_node()
+    (message,) = Bag(tmp_path / "bag").messages()
+    assert abs(message.time - time.time_ns()) < 60e9
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MB."""
@@ -184,7 +198,7 @@ def test_a_full_disk_ends_the_recording_but_not_the_node(rig: Rig, small_disk: P
     rig.wait("nobody to listen", lambda: not listeners(rig))
     assert process.poll() is None, "the robot goes on"
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 0
+    assert process.wait(20) == 1
     log = rig.log("recorder")
     (line,) = [line for line in log.splitlines() if "[ERROR]" in line]
     assert f"bag {small_disk / 'bag'}: the disk is full; " in line

@@ -31,6 +31,7 @@ from jepa_ros_nodes.command_sending import CommandSender
 from jepa_ros_nodes.command_watchdog_node import NAME as WATCHDOG
 from jepa_ros_nodes.commanders import Commanders
 from jepa_ros_nodes.conversions import stamp as to_stamp
+from jepa_ros_nodes.lateness import Lateness
 from jepa_ros_nodes.managed_node import ManagedNode
 from jepa_ros_nodes.params import declare
 from jepa_ros_nodes.polling import PolledSubscriptions
@@ -139,6 +140,7 @@ class JointCommandNode(ManagedNode):
             self._safety.on_stop_signal(self._now(), True)
         self._refusal = self._sender.refusal()
         self._moved_at = self._sent_at = self._now()
+        self._lateness = Lateness(_LATE_S)
         if self._lock_step:
             self._ticker = SteppedTicker(self, self._inputs, self.published, self._rate, self._step_to)
         else:
@@ -236,6 +238,7 @@ class JointCommandNode(ManagedNode):
     def _act(self, now: float) -> None:
         """One tick."""
         clock = self._ros_now()
+        self._lateness.begin(now, self._measured_ago)
         while self._heard_stop:
             self._safety.on_stop_signal(now, self._heard_stop.popleft())
         self._safety.on_commanders(now, self._commanders.count)
@@ -243,12 +246,15 @@ class JointCommandNode(ManagedNode):
         done = self._controller.tick(now, clock)
         if self._refusal is None:
             self._auto.update(now, done.decision)
-        held_up = not self._lock_step and time.monotonic() - now > _LATE_S
+        held_up = not self._lock_step and self._lateness.is_late(time.monotonic())
         if held_up and done.decision.state != State.DAMP.value:  # damping is never too late
             return  # what it decided is of the past, and the next tick judges the gap
         self._sender.send(to_stamp(self._ros_now()), done, self._safety.damped_for)
         self._sent_at = self._now()
         self._report(now, done.decision)
+
+    def _measured_ago(self, now: float) -> float:
+        return self._safety.ages(now).joint_state
 
     def _judge_sending(self, now: float) -> None:
         """Damp if what was decided does not reach the robot: it must not go on later as if it had."""

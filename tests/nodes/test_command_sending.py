@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from unitree_go.msg import LowCmd
 
 from jepa_ros.robots import load_robot
 from jepa_ros.types import Imu, JointState
-from jepa_ros_nodes import qos
+from jepa_ros_nodes import joint_command_node, qos
 from jepa_ros_nodes.command_watchdog_node import CommandWatchdogNode
 from jepa_ros_nodes.commanders import Commanders
 from jepa_ros_nodes.joint_command_node import JointCommandNode
@@ -87,23 +88,26 @@ def node(rig: Rig) -> Iterator[JointCommandNode]:
     rclpy.shutdown()
 
 
-def tick(node: JointCommandNode) -> str:
-    now = time.monotonic()
+def tick(node: JointCommandNode, now: float) -> str:
     node._controller.on_joint_state(now, LYING)
     node._controller.on_imu(now, LEVEL)
     node._act(now)
     return node._safety.state
 
 
-def test_ticks_that_are_all_held_up_do_not_end_in_old_targets(node: JointCommandNode):
-    assert tick(node) == "passive"
+def test_ticks_that_are_all_held_up_do_not_end_in_old_targets(node: JointCommandNode, monkeypatch):
+    now = [time.monotonic()]
+    monkeypatch.setattr(joint_command_node, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    assert tick(node, now[0]) == "passive"
     assert node._safety.request("stand").accepted
-    assert tick(node) == "stand_up"
+    now[0] += 0.01
+    assert tick(node, now[0]) == "stand_up"
+    now[0] += 0.01
     decide = node._controller.tick
 
-    def held_up(now: float, clock: float):
-        time.sleep(0.06)  # s; later than a decision may be sent, sooner than the loop counts as stalled
-        return decide(now, clock)
+    def held_up(began: float, clock: float):
+        now[0] += 0.06  # s; later than a decision may be sent, sooner than the loop counts as stalled
+        return decide(began, clock)
 
     node._controller.tick = held_up
     sent: list[str] = []
@@ -114,7 +118,7 @@ def test_ticks_that_are_all_held_up_do_not_end_in_old_targets(node: JointCommand
         send(at, done, damped_for)
 
     node._sender.send = noted
-    states = [tick(node) for _ in range(5)]
+    states = [tick(node, now[0]) for _ in range(5)]
     assert states[0] == "stand_up"
     assert states[-1] == "damp"
     assert set(sent) == {"damp"}, "what is late is not sent, unless it is damping"

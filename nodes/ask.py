@@ -56,8 +56,8 @@ def main(
         elif what is Request.GIVE_BACK:
             steps = iter([call(node, "go2_bridge/give_back", wait, SWITCH_S, once=True)])
         else:
-            # Once recovered, there is nothing to recover from.
-            steps = iter([call(node, f"joint_command/{what.value}", wait, once=what is Request.RECOVER)])
+            once = what not in (Request.STOP, Request.SIT, Request.DAMP)
+            steps = iter([call(node, f"joint_command/{what.value}", wait, once=once)])
         for step in steps:
             console.print(f"[green]{step}[/green]", soft_wrap=True)
     except JepaRosError as error:

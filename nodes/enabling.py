@@ -30,15 +30,16 @@ _STATUS = ("safety_status", "shadow/safety_status")  # the other one in a dry ru
 def call(node: Node, service: str, wait_s: float, answer_s: float | None = None, once: bool = False) -> str:
     """Call a `std_srvs/Trigger` and return what it says.
 
-    A service can be there before it knows of this client: then it does as it is asked, and its answer is lost. So one
-    that may be asked twice is asked again; the others are given a moment first.
+    A service can be there before it knows of this client: then it does as it is asked, and its answer is lost. What
+    brings a robot to rest is asked again; the rest is given a moment first, and asked once: somebody else may have
+    stopped the robot meanwhile, and it must not set off again.
 
     Args:
         node: who calls.
         service: its name.
         wait_s: for it to be there.
         answer_s: for its answer; None for as long again.
-        once: whether asking twice is another thing than asking once.
+        once: whether asking twice may be another thing than asking once.
 
     Raises:
         JepaRosError: nobody answers, or the answer is no.
@@ -85,9 +86,9 @@ def enable(node: Node, wait_s: float) -> Iterator[str]:
     elif dry_run:
         yield "dry run: nothing reaches the robot, whose motors stay its own"
     status = _Status(node)
-    yield "stand: " + call(node, "joint_command/stand", wait_s)
+    yield "stand: " + call(node, "joint_command/stand", wait_s, once=True)
     yield "stand: " + status.wait_for(State.STAND.value, _STAND_S)
-    yield "walk: " + call(node, "joint_command/walk", wait_s)
+    yield "walk: " + call(node, "joint_command/walk", wait_s, once=True)
 
 
 def _settings(node: Node, wait_s: float) -> tuple[str, str, bool]:

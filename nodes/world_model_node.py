@@ -210,7 +210,7 @@ class WorldModelNode(ManagedNode):
         """Plan from a frame, and publish."""
         if not self._lock_step:
             self._inputs.poll()
-        if at == 0.0:
+        if at == 0.0 and not self._lock_step:  # a recording may begin at 0
             raise ImageError("header.stamp is empty; have the camera's driver set it, or nothing can be timed")
         taken, began = self._now(), time.perf_counter()
         image = image_view(message)

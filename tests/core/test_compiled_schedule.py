@@ -144,7 +144,8 @@ def test_no_call_starts_whose_predicted_end_passes_the_deadline(default, timed, 
 )  # calls of 3, 3 and 2
 def test_steady_calls_are_never_late_and_use_the_time(default, tmp_path, ticks, iterations):
     planner = Timed(default, {"iterations": 8, "iterations_per_call": 3}, tmp_path)
-    planner.plan(task(default))
+    for _ in range(2):  # the first opens graphs, which is no measure
+        planner.plan(task(default))
     planner.until = planner.now + ticks * TICK
     plan = planner.plan(task(default), planner.left)
     assert plan.iterations == iterations
